@@ -1,0 +1,29 @@
+/*
+ * settings.h
+ *	  lat's settings (lat.c defines them) and the host that the core runs on.
+ */
+#ifndef LAT_SETTINGS_H
+#define LAT_SETTINGS_H
+
+#include "core/lat.h"
+
+extern double setting_budget;		/* lat.budget */
+extern double setting_max_budget;	/* lat.max_budget */
+extern int	setting_precision;		/* lat.precision, a LatPrecision */
+
+/* Kernels that lat.kernels names. */
+extern const LatKernels *setting_kernels(void);
+
+/*
+ * The core's host: memory of CurrentMemoryContext (huge, NULL when out of
+ * memory), and interrupts, which are processed on the spot and may longjmp.
+ */
+extern const LatHost *host_current(void);
+
+/* The same with memory of a given context; *host must live as long as what is allocated. */
+extern void host_in_context(LatHost *host, MemoryContext context);
+
+/* ereport(ERROR) for a status of the core: SQLSTATE by status, message and hint by error. */
+extern void report_core_error(LatStatus status, const LatError *error) pg_attribute_noreturn();
+
+#endif							/* LAT_SETTINGS_H */

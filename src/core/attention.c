@@ -1,0 +1,161 @@
+/*
+ * attention.c
+ *	  Multi-head attention of one sequence, the significance of its tokens, and their selection.
+ *
+ * Heads one after another; a head's keys and values are laid out as GEMM panels
+ * once, then queries go in blocks whose scores stay in the second-level cache:
+ *
+ *		scores (64, T) = Q K'  -->  softmax, column sums  -->  context (64, D) = P V
+ *
+ * Significance (arXiv 2010.07003 section 2.2, after PoWER-BERT): the sum over
+ * heads and queries of the attention probability that a token is given.  It is
+ * added up in this fixed order, so that it does not depend on the batch.
+ */
+#include "stages.h"
+
+#include <math.h>
+#include <string.h>
+
+/* from (rows, D), as B of a GEMM with D columns: panels (Dp/16, rows, 16) */
+static void
+pack_columns(LatMatrix from, int d, float *panels)
+{
+	for (int column = 0; column < d; column += LAT_PANEL)
+	{
+		int			width = d - column < LAT_PANEL ? d - column : LAT_PANEL;
+
+		for (int row = 0; row < from.rows; row++, panels += LAT_PANEL)
+		{
+			memcpy(panels, from.data + row * from.ld + column, width * sizeof(float));
+			memset(panels + width, 0, (LAT_PANEL - width) * sizeof(float));
+		}
+	}
+}
+
+/* from (rows, D), transposed, as B of a GEMM with `rows` columns: panels (rows padded / 16, D, 16) */
+static void
+pack_rows(LatMatrix from, int d, float *panels)
+{
+	for (int first = 0; first < from.rows; first += LAT_PANEL, panels += d * LAT_PANEL)
+		for (int c = 0; c < LAT_PANEL; c++)
+			for (int i = 0; i < d; i++)
+				panels[i * LAT_PANEL + c] = first + c < from.rows ?
+					from.data[(first + c) * from.ld + i] : 0;
+}
+
+LatStatus
+lat_attend(LatPass *pass, const LatAttention *attention)
+{
+	const LatConfig *config = &pass->model->config;
+	const LatKernels *kernels = pass->kernels;
+	int			d = config->hidden / config->heads;
+	int			tokens = attention->k.rows;
+	int			queries = attention->q.rows;
+	size_t		score_ld = LAT_ROUND_UP(tokens, LAT_PANEL);
+	size_t		context_ld = LAT_ROUND_UP(d, LAT_PANEL);
+	float		scale = 1 / sqrtf((float) d);
+
+	memset(pass->significance, 0, score_ld * sizeof(float));
+	for (int head = 0; head < config->heads; head++)
+	{
+		LatMatrix	k = attention->k;
+		LatMatrix	v = attention->v;
+
+		k.data += head * d;
+		v.data += head * d;
+		pack_rows(k, d, pass->key_panels);
+		pack_columns(v, d, pass->value_panels);
+		for (int from = 0; from < queries; from += LAT_BLOCK_ROWS)
+		{
+			int			rows = queries - from < LAT_BLOCK_ROWS ? queries - from : LAT_BLOCK_ROWS;
+			const float *q = attention->q.data + from * attention->q.ld + head * d;
+			float	   *context = attention->context.data + from * attention->context.ld + head * d;
+
+			if (pass->host->interrupted(pass->host->arg))
+				return LAT_INTERRUPTED;
+			kernels->gemm_f32(q, attention->q.ld, rows, d, pass->key_panels,
+							  (int) score_ld / LAT_PANEL, NULL, pass->scores, score_ld);
+			kernels->softmax(pass->scores, score_ld, rows, tokens, scale, pass->significance);
+			kernels->gemm_f32(pass->scores, score_ld, rows, tokens, pass->value_panels,
+							  (int) context_ld / LAT_PANEL, NULL, pass->head_context, context_ld);
+			for (int row = 0; row < rows; row++)
+				memcpy(context + row * attention->context.ld,
+					   pass->head_context + row * context_ld, d * sizeof(float));
+		}
+	}
+	return LAT_OK;
+}
+
+/*
+ * The bits of a float that is not negative order as the float does, with NaN
+ * above all: so that whatever the numbers are, exactly `keep` tokens are kept.
+ */
+static uint32_t
+significance_rank(float significance)
+{
+	uint32_t	bits;
+
+	memcpy(&bits, &significance, sizeof(bits));
+	return bits & 0x7fffffff;
+}
+
+/* The k-th highest (from 1) of n values, which it reorders: Hoare's selection. */
+static uint32_t
+kth_highest(uint32_t *values, int n, int k)
+{
+	int			low = 0;
+	int			high = n - 1;
+
+	while (low < high)
+	{
+		uint32_t	pivot = values[low + (high - low) / 2];
+		int			i = low;
+		int			j = high;
+
+		while (i <= j)
+		{
+			while (values[i] > pivot)
+				i++;
+			while (values[j] < pivot)
+				j--;
+			if (i <= j)
+			{
+				uint32_t	swap = values[i];
+
+				values[i++] = values[j];
+				values[j--] = swap;
+			}
+		}
+		if (k - 1 <= j)
+			high = j;
+		else if (k - 1 >= i)
+			low = i;
+		else
+			break;
+	}
+	return values[k - 1];
+}
+
+void
+lat_select_tokens(const float *significance, int tokens, int keep, bool keep_first,
+				  uint32_t *order, int32_t *kept)
+{
+	uint32_t	threshold;
+	int			above = 0;
+	int			ties;
+	int			count = 0;
+
+	for (int i = 0; i < tokens; i++)
+		order[i] = i == 0 && keep_first ? UINT32_MAX : significance_rank(significance[i]);
+	threshold = kth_highest(order, tokens, keep);
+	for (int i = 0; i < tokens; i++)
+		above += order[i] > threshold;
+	ties = keep - above;
+	for (int i = 0; i < tokens; i++)
+	{
+		uint32_t	rank = i == 0 && keep_first ? UINT32_MAX : significance_rank(significance[i]);
+
+		if (rank > threshold || (rank == threshold && ties-- > 0))
+			kept[count++] = i;
+	}
+}

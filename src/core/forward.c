@@ -1,0 +1,449 @@
+/*
+ * forward.c
+ *	  The encoder: arXiv 2010.07003, sections 2 and 3, layer by layer.
+ *
+ * Sequences lie end to end in one matrix of hidden states x (R rows), without
+ * padding.  With L = 3 layers and lengths (4, 3, 3) a text of 6 tokens goes
+ *
+ *		embed			[CLS] a   b   c   d  [SEP]		R = 6
+ *		layer 0			attention over 6, keep 4:  [CLS] a c d,  feed-forward over 4
+ *		layer 1			attention over 4, keep 3:  [CLS] a d,    feed-forward over 3
+ *		layer 2			attention over 3, feed-forward over 3
+ *		restore			b, [SEP] as layer 0 received them, c as layer 1 did, the rest as they are
+ *
+ * A layer:
+ *		qkv = x Wqkv			all rows of the batch in one GEMM
+ *		attend					a sequence at a time; significance of each token falls out
+ *		drop					rows of x and of the attention's output move together; R shrinks
+ *		x = LN(x + context Wo)	only for the rows that stay
+ *		x = LN(x + W2 act(W1 x))
+ *
+ * Departures from the paper, exact but cheaper: the drop comes before the
+ * output projection instead of after it (both work row by row); where the head
+ * reads only [CLS] (cls_only) the last layer computes queries, projection and
+ * feed-forward for that row alone.
+ *
+ * A token's restored state is the last that it reached: what a layer received,
+ * for the tokens that this layer drops (section 3.3, Drop-and-Restore).
+ */
+#include "stages.h"
+
+#include <string.h>
+
+/* ---- scratch ------------------------------------------------------------------------------ */
+
+/* Takes pieces of a block one after another; with base NULL it only measures. */
+typedef struct Carver
+{
+	uint8_t    *base;
+	size_t		used;
+} Carver;
+
+static void *
+carve(Carver *carver, size_t size)
+{
+	void	   *piece = carver->base ? carver->base + carver->used : NULL;
+
+	carver->used += LAT_ROUND_UP(size, LAT_ALIGNMENT);
+	return piece;
+}
+
+static LatMatrix
+carve_matrix(Carver *carver, size_t rows, size_t columns)
+{
+	size_t		ld = LAT_ROUND_UP(columns, LAT_PANEL);
+
+	return (LatMatrix) {
+		carve(carver, rows * ld * sizeof(float)), ld, (int) rows
+	};
+}
+
+static int
+largest(int a, int b)
+{
+	return a > b ? a : b;
+}
+
+static void
+carve_pass(Carver *carver, LatPass *pass)
+{
+	const LatConfig *config = &pass->model->config;
+	int			count = pass->batch->count;
+	size_t		rows = pass->batch->offsets[count];
+	size_t		width = LAT_ROUND_UP(config->hidden, LAT_PANEL);
+	int			d = LAT_ROUND_UP(config->hidden / config->heads, LAT_PANEL);
+	int			deepest = largest(largest(config->hidden, config->embedding), config->intermediate);
+	int			longest = 0;
+
+	for (int s = 0; s < count; s++)
+		longest = largest(longest, pass->batch->offsets[s + 1] - pass->batch->offsets[s]);
+	longest = LAT_ROUND_UP(longest, LAT_PANEL);
+
+	pass->offsets = carve(carver, (count + 1) * sizeof(int32_t));
+	pass->origins = carve(carver, rows * sizeof(int32_t));
+	pass->x = carve_matrix(carver, rows, width);
+	pass->y = carve_matrix(carver, rows, width);
+	pass->qkv = carve_matrix(carver, rows, largest(3 * (int) width, config->embedding));
+	pass->context = carve_matrix(carver, rows, width);
+	if (config->task != LAT_CLASSIFY)
+		pass->restored = carve_matrix(carver, rows, width);
+	pass->inner = carve_matrix(carver, LAT_BLOCK_ROWS, config->intermediate);
+	pass->scores = carve(carver, (size_t) LAT_BLOCK_ROWS * longest * sizeof(float));
+	pass->head_context = carve(carver, (size_t) LAT_BLOCK_ROWS * d * sizeof(float));
+	pass->key_panels = carve(carver, (size_t) longest * d * sizeof(float));
+	pass->value_panels = carve(carver, (size_t) longest * d * sizeof(float));
+	pass->significance = carve(carver, longest * sizeof(float));
+	pass->order = carve(carver, longest * sizeof(uint32_t));
+	pass->codes.codes = carve(carver, (size_t) LAT_BLOCK_ROWS * LAT_ROUND_UP(deepest, 64));
+	pass->codes.scales = carve(carver, LAT_BLOCK_ROWS * sizeof(float));
+	pass->codes.zeros = carve(carver, LAT_BLOCK_ROWS * sizeof(int32_t));
+}
+
+void
+lat_engine_release(LatEngine *engine)
+{
+	engine->host->release(engine->host->arg, engine->block);
+	engine->block = NULL;
+	engine->block_size = 0;
+}
+
+/* Set up pass over the engine's block, grown if it is too small. */
+static LatStatus
+reserve_pass(LatEngine *engine, const LatModel *model, const LatBatch *batch, LatPass *pass)
+{
+	Carver		carver = {NULL, 0};
+	size_t		needed;
+
+	memset(pass, 0, sizeof(*pass));
+	pass->host = engine->host;
+	pass->kernels = engine->kernels;
+	pass->model = model;
+	pass->batch = batch;
+	carve_pass(&carver, pass);
+	needed = carver.used + LAT_ALIGNMENT;
+	if (engine->block_size < needed)
+	{
+		lat_engine_release(engine);
+		engine->block = engine->host->alloc(engine->host->arg, needed);
+		if (engine->block == NULL)
+			return LAT_NO_MEMORY;
+		engine->block_size = needed;
+	}
+	carver.base = (uint8_t *) LAT_ROUND_UP((uintptr_t) engine->block, LAT_ALIGNMENT);
+	carver.used = 0;
+	carve_pass(&carver, pass);
+	return LAT_OK;
+}
+
+/* ---- embeddings --------------------------------------------------------------------------- */
+
+static void
+add_embedding(const LatEmbedding *embedding, int row, float *to)
+{
+	size_t		from = (size_t) row * embedding->stride;
+
+	if (embedding->precision == LAT_INT8)
+	{
+		const int8_t *codes = (const int8_t *) embedding->codes + from;
+
+		for (int i = 0; i < embedding->stride; i++)
+			to[i] += (float) codes[i] * embedding->scales[row];
+	}
+	else
+	{
+		const float *values = (const float *) embedding->codes + from;
+
+		for (int i = 0; i < embedding->stride; i++)
+			to[i] += values[i];
+	}
+}
+
+/* x (S, Hp) = LayerNorm(word + position + segment), projected where E is not H */
+static LatStatus
+embed(LatPass *pass)
+{
+	const LatModel *model = pass->model;
+	const LatConfig *config = &model->config;
+	const LatBatch *batch = pass->batch;
+	bool		project = model->embedding_projection.weights != NULL;
+	LatMatrix	x = project ? pass->qkv : pass->x;
+
+	for (int s = 0; s < batch->count; s++)
+		for (int row = batch->offsets[s]; row < batch->offsets[s + 1]; row++)
+		{
+			float	   *to = x.data + row * x.ld;
+
+			memset(to, 0, x.ld * sizeof(float));
+			add_embedding(&model->words, batch->ids[row], to);
+			add_embedding(&model->positions, row - batch->offsets[s], to);
+			if (config->segments > 0)
+				add_embedding(&model->segments, batch->segments ? batch->segments[row] : 0, to);
+		}
+	pass->kernels->layer_norm(x.data, NULL, x.ld, x.rows, config->embedding,
+							  &model->embedding_norm, config->layer_norm_eps);
+	return project ? lat_gemm(pass, &model->embedding_projection, x, pass->x) : LAT_OK;
+}
+
+/* ---- dropping and restoring --------------------------------------------------------------- */
+
+/* Rows of sequence s, now. */
+static int
+sequence_rows(const LatPass *pass, int s)
+{
+	return pass->offsets[s + 1] - pass->offsets[s];
+}
+
+static void
+copy_row(LatMatrix to, int to_row, LatMatrix from, int from_row)
+{
+	memmove(to.data + to_row * to.ld, from.data + from_row * from.ld, to.ld * sizeof(float));
+}
+
+/*
+ * LengthDrop (section 3.1) of one sequence: move the rows that stay to row `to` of x, context
+ * and origins; rows that go leave their state in restored. Returns the rows kept.
+ */
+static int
+drop_tokens(LatPass *pass, int s, int keep, int to)
+{
+	int			from = pass->offsets[s];
+	int			tokens = sequence_rows(pass, s);
+	int32_t    *kept = (int32_t *) pass->order;
+	int			next = 0;
+
+	if (keep < tokens)
+		lat_select_tokens(pass->significance, tokens, keep, pass->model->config.task != LAT_SPAN,
+						  pass->order, kept);
+	for (int i = 0; i < tokens; i++)
+	{
+		bool		stays = keep == tokens || (next < keep && kept[next] == i);
+
+		if (stays)
+		{
+			if (to + next != from + i)
+			{
+				copy_row(pass->x, to + next, pass->x, from + i);
+				copy_row(pass->context, to + next, pass->context, from + i);
+				pass->origins[to + next] = pass->origins[from + i];
+			}
+			next++;
+		}
+		else if (pass->restored.data)
+			copy_row(pass->restored, pass->origins[from + i], pass->x, from + i);
+	}
+	return keep;
+}
+
+/* Tokens of sequence s that layer i keeps: never more than there are, never none. */
+static int
+tokens_to_keep(const LatPass *pass, int layer, int s)
+{
+	int			tokens = sequence_rows(pass, s);
+	int			keep;
+
+	if (pass->batch->lengths == NULL)
+		return tokens;
+	keep = pass->batch->lengths[s * pass->model->config.layers + layer];
+	return keep < 1 ? 1 : keep < tokens ? keep : tokens;
+}
+
+/* ---- layers ------------------------------------------------------------------------------- */
+
+static LatMatrix
+matrix_columns(LatMatrix matrix, int first)
+{
+	matrix.data += first;
+	return matrix;
+}
+
+/* Attention of all rows, and the drop: context (R, Hp), x and R shrink together. */
+static LatStatus
+attention_block(LatPass *pass, int layer)
+{
+	int			width = (int) pass->x.ld;
+	LatMatrix	x = lat_matrix_rows(pass->x, 0, pass->rows);
+	LatStatus	status = lat_gemm(pass, &pass->model->layers[layer].qkv, x, pass->qkv);
+	int			to = 0;
+
+	for (int s = 0; status == LAT_OK && s < pass->batch->count; s++)
+	{
+		int			from = pass->offsets[s];
+		int			tokens = sequence_rows(pass, s);
+		LatMatrix	qkv = lat_matrix_rows(pass->qkv, from, tokens);
+		int			kept;
+
+		status = lat_attend(pass, &(LatAttention) {
+			qkv, matrix_columns(qkv, width), matrix_columns(qkv, 2 * width),
+				lat_matrix_rows(pass->context, from, tokens)
+		});
+		if (status != LAT_OK)
+			break;
+		kept = drop_tokens(pass, s, tokens_to_keep(pass, layer, s), to);
+		pass->offsets[s] = to;
+		to += kept;
+	}
+	pass->offsets[pass->batch->count] = to;
+	pass->rows = to;
+	return status;
+}
+
+/* The last layer's attention for [CLS] alone: keys and values of all rows, one query a sequence. */
+static LatStatus
+cls_attention_block(LatPass *pass, int layer)
+{
+	int			width = (int) pass->x.ld;
+	const LatLinear *qkv = &pass->model->layers[layer].qkv;
+	LatLinear	query = lat_linear_columns(qkv, 0, width);
+	LatLinear	key_value = lat_linear_columns(qkv, width, 2 * width);
+	LatMatrix	x = lat_matrix_rows(pass->x, 0, pass->rows);
+	int			count = pass->batch->count;
+	LatStatus	status;
+
+	status = lat_gemm(pass, &key_value, x, matrix_columns(pass->qkv, width));
+	if (status != LAT_OK)
+		return status;
+	for (int s = 0; s < count; s++)
+	{
+		copy_row(pass->x, s, pass->x, pass->offsets[s]);
+		pass->origins[s] = pass->origins[pass->offsets[s]];
+	}
+	status = lat_gemm(pass, &query, lat_matrix_rows(pass->x, 0, count), pass->y);
+	for (int s = 0; status == LAT_OK && s < count; s++)
+	{
+		LatMatrix	keys = lat_matrix_rows(matrix_columns(pass->qkv, width),
+										   pass->offsets[s], sequence_rows(pass, s));
+
+		status = lat_attend(pass, &(LatAttention) {
+			lat_matrix_rows(pass->y, s, 1), keys, matrix_columns(keys, width),
+				lat_matrix_rows(pass->context, s, 1)
+		});
+	}
+	for (int s = 0; s <= count; s++)
+		pass->offsets[s] = s;
+	pass->rows = count;
+	return status;
+}
+
+/* x = LN(x + context Wo), then x = LN(x + W2 act(W1 x)), for the rows that are left */
+static LatStatus
+output_blocks(LatPass *pass, int layer)
+{
+	const LatConfig *config = &pass->model->config;
+	const LatLayer *weights = &pass->model->layers[layer];
+	const LatKernels *kernels = pass->kernels;
+	LatStatus	status;
+
+	status = lat_gemm(pass, &weights->attention_output,
+					  lat_matrix_rows(pass->context, 0, pass->rows), pass->y);
+	for (int from = 0; status == LAT_OK && from < pass->rows; from += LAT_BLOCK_ROWS)
+	{
+		int			left = pass->rows - from;
+		int			rows = left < LAT_BLOCK_ROWS ? left : LAT_BLOCK_ROWS;
+		LatMatrix	x = lat_matrix_rows(pass->x, from, rows);
+		LatMatrix	y = lat_matrix_rows(pass->y, from, rows);
+		LatMatrix	inner = lat_matrix_rows(pass->inner, 0, rows);
+
+		/* y takes the attention's result, x is free until the feed-forward block fills it */
+		kernels->layer_norm(y.data, x.data, y.ld, rows, config->hidden,
+							&weights->attention_norm, config->layer_norm_eps);
+		status = lat_gemm(pass, &weights->feed_forward_in, y, inner);
+		if (status != LAT_OK)
+			break;
+		kernels->activate(config->activation, inner.data, inner.ld, rows, config->intermediate);
+		status = lat_gemm(pass, &weights->feed_forward_out, inner, x);
+		if (status != LAT_OK)
+			break;
+		kernels->layer_norm(x.data, y.data, x.ld, rows, config->hidden,
+							&weights->output_norm, config->layer_norm_eps);
+	}
+	return status;
+}
+
+/* What is kept after this layer, as positions within each sequence. */
+static void
+record_trace(const LatPass *pass, int layer, LatTrace *trace)
+{
+	const LatBatch *batch = pass->batch;
+	int32_t    *kept = trace->kept + (size_t) layer * batch->offsets[batch->count];
+
+	for (int s = 0; s < batch->count; s++)
+	{
+		trace->counts[layer * batch->count + s] = sequence_rows(pass, s);
+		for (int i = 0; i < sequence_rows(pass, s); i++)
+			kept[batch->offsets[s] + i] = pass->origins[pass->offsets[s] + i] - batch->offsets[s];
+	}
+}
+
+/* ---- entry -------------------------------------------------------------------------------- */
+
+/* Every index that the pass follows is checked here, once. */
+static LatStatus
+check_batch(const LatModel *model, const LatBatch *batch, LatError *error)
+{
+	const LatConfig *config = &model->config;
+
+	if (batch->count < 1 || batch->offsets[0] != 0)
+		return lat_fail(error, LAT_BAD_ARGUMENT, "a batch needs at least one sequence, from row 0");
+	for (int s = 0; s < batch->count; s++)
+	{
+		int64_t		tokens = (int64_t) batch->offsets[s + 1] - batch->offsets[s];
+
+		if (tokens < 1 || tokens > config->positions)
+			return lat_fail(error, LAT_BAD_ARGUMENT, "sequence of %lld tokens, the model takes 1 to %d",
+							(long long) tokens, config->positions);
+	}
+	for (int row = 0; row < batch->offsets[batch->count]; row++)
+	{
+		if (batch->ids[row] < 0 || batch->ids[row] >= config->vocabulary)
+			return lat_fail(error, LAT_BAD_ARGUMENT, "token id %d is not in the vocabulary of %d",
+							batch->ids[row], config->vocabulary);
+		if (batch->segments && config->segments > 0 && batch->segments[row] >= config->segments)
+			return lat_fail(error, LAT_BAD_ARGUMENT, "segment %d, the model has %d",
+							batch->segments[row], config->segments);
+	}
+	return LAT_OK;
+}
+
+LatStatus
+lat_forward(LatEngine *engine, const LatModel *model, const LatBatch *batch, float *output,
+			LatTrace *trace, LatError *error)
+{
+	const LatConfig *config = &model->config;
+	bool		cls_only = batch->cls_only && config->task == LAT_CLASSIFY;
+	LatPass		pass;
+	LatStatus	status;
+
+	status = check_batch(model, batch, error);
+	if (status != LAT_OK)
+		return status;
+	status = reserve_pass(engine, model, batch, &pass);
+	if (status != LAT_OK)
+		return lat_fail(error, status, "out of memory for inference over %d tokens",
+						batch->offsets[batch->count]);
+	pass.rows = batch->offsets[batch->count];
+	memcpy(pass.offsets, batch->offsets, (batch->count + 1) * sizeof(int32_t));
+	for (int row = 0; row < pass.rows; row++)
+		pass.origins[row] = row;
+
+	status = embed(&pass);
+	for (int layer = 0; status == LAT_OK && layer < config->layers; layer++)
+	{
+		bool		cls_layer = cls_only && layer == config->layers - 1;
+
+		if (trace && cls_layer)
+			record_trace(&pass, layer, trace);
+		status = cls_layer ? cls_attention_block(&pass, layer) : attention_block(&pass, layer);
+		if (status == LAT_OK)
+			status = output_blocks(&pass, layer);
+		if (trace && !cls_layer && status == LAT_OK)
+			record_trace(&pass, layer, trace);
+	}
+	if (status == LAT_OK && pass.restored.data)
+		for (int row = 0; row < pass.rows; row++)
+			copy_row(pass.restored, pass.origins[row], pass.x, row);
+	if (status == LAT_OK)
+		status = lat_apply_head(&pass, output);
+	if (status == LAT_INTERRUPTED)
+		lat_fail(error, status, "inference was interrupted");
+	return status;
+}

@@ -1,0 +1,95 @@
+/*
+ * heads.c
+ *	  From hidden states to the model's output.
+ *
+ *		classify	[CLS] of each sequence -> dense, activation -> logits (count, labels)
+ *		span, tag	every restored token -> logits (S, labels)
+ *		embed		mean over the restored tokens, L2-normalised (count, H)
+ */
+#include "stages.h"
+
+#include <math.h>
+#include <string.h>
+
+/* output (rows, labels) = x W + b, a block at a time: labels may be wider than any scratch row */
+static LatStatus
+apply_output(LatPass *pass, LatMatrix x, float *output)
+{
+	const LatLinear *head = &pass->model->head_output;
+	int			labels = pass->model->config.labels;
+	int			width = (int) pass->qkv.ld / LAT_PANEL * LAT_PANEL;
+
+	for (int first = 0; first < head->n_padded; first += width)
+	{
+		int			columns = head->n_padded - first < width ? head->n_padded - first : width;
+		int			named = labels - first < columns ? labels - first : columns;
+		LatLinear	part = lat_linear_columns(head, first, columns);
+		LatMatrix	y = lat_matrix_rows(pass->qkv, 0, x.rows);
+		LatStatus	status = lat_gemm(pass, &part, x, y);
+
+		if (status != LAT_OK)
+			return status;
+		for (int row = 0; row < x.rows; row++)
+			memcpy(output + (size_t) row * labels + first, y.data + row * y.ld,
+				   named * sizeof(float));
+	}
+	return LAT_OK;
+}
+
+static LatStatus
+classify(LatPass *pass, float *output)
+{
+	const LatConfig *config = &pass->model->config;
+	LatMatrix	cls = lat_matrix_rows(pass->context, 0, pass->batch->count);
+	LatMatrix	dense = lat_matrix_rows(pass->y, 0, pass->batch->count);
+	LatStatus	status;
+
+	for (int s = 0; s < cls.rows; s++)
+		memcpy(cls.data + s * cls.ld, pass->x.data + pass->offsets[s] * pass->x.ld,
+			   cls.ld * sizeof(float));
+	if (pass->model->head_dense.weights == NULL)
+		return apply_output(pass, cls, output);
+	status = lat_gemm(pass, &pass->model->head_dense, cls, dense);
+	if (status != LAT_OK)
+		return status;
+	pass->kernels->activate(config->head_activation, dense.data, dense.ld, dense.rows,
+							config->hidden);
+	return apply_output(pass, dense, output);
+}
+
+/* Mean over a sequence's rows, in order, divided by its length. */
+static void
+mean_pool(LatMatrix rows, int hidden, float *output)
+{
+	float		square = 0;
+
+	memset(output, 0, hidden * sizeof(float));
+	for (int row = 0; row < rows.rows; row++)
+		for (int i = 0; i < hidden; i++)
+			output[i] += rows.data[row * rows.ld + i];
+	for (int i = 0; i < hidden; i++)
+	{
+		output[i] /= (float) rows.rows;
+		square += output[i] * output[i];
+	}
+	if (square > 0)
+		for (int i = 0; i < hidden; i++)
+			output[i] /= sqrtf(square);
+}
+
+LatStatus
+lat_apply_head(LatPass *pass, float *output)
+{
+	const LatConfig *config = &pass->model->config;
+	const LatBatch *batch = pass->batch;
+
+	if (config->task == LAT_CLASSIFY)
+		return classify(pass, output);
+	if (config->task != LAT_EMBED)
+		return apply_output(pass, pass->restored, output);
+	for (int s = 0; s < batch->count; s++)
+		mean_pool(lat_matrix_rows(pass->restored, batch->offsets[s],
+								  batch->offsets[s + 1] - batch->offsets[s]),
+				  config->hidden, output + (size_t) s * config->hidden);
+	return LAT_OK;
+}

@@ -1,0 +1,123 @@
+/*
+ * kernels_neon.c
+ *	  NEON as every aarch64 has it.  Activations are coded in 7 bits and fit a signed
+ *	  byte, so that the signed multiply serves them.
+ */
+#include "kernels.h"
+
+#if defined(__aarch64__)
+
+#include <arm_neon.h>
+
+#define LANES 4
+#define TARGET
+#define F32_ROWS 4
+#define F32_PANELS 1
+
+#define vec_max(a, b) ((Vec) vbslq_f32(vcgtq_f32((float32x4_t) (a), (float32x4_t) (b)), \
+									   (float32x4_t) (a), (float32x4_t) (b)))
+#define vec_min(a, b) ((Vec) vbslq_f32(vcltq_f32((float32x4_t) (a), (float32x4_t) (b)), \
+									   (float32x4_t) (a), (float32x4_t) (b)))
+#define vec_fma(a, b, c) \
+	((Vec) vfmaq_f32((float32x4_t) (c), (float32x4_t) (a), (float32x4_t) (b)))
+#define vec_round(a) ((Vec) vrndnq_f32((float32x4_t) (a)))
+#define vec_to_int(a) ((VecInt) vcvtnq_s32_f32((float32x4_t) (a)))
+#define vec_store_bytes(to, ints) store_bytes(to, (int32x4_t) (ints))
+
+/* The low byte of each of 4 integers that lie in 0 .. 255. */
+static inline void
+store_bytes(uint8_t *to, int32x4_t ints)
+{
+	uint16x4_t	words = vqmovun_s32(ints);
+	uint8x8_t	bytes = vqmovn_u16(vcombine_u16(words, words));
+
+	vst1_lane_u32((uint32_t *) to, vreinterpret_u32_u8(bytes), 0);
+}
+
+#include "kernels_vector.h"
+
+#define S8_ROWS 4
+
+/* A tile of rows x 1 panel; a vector of 16 bytes holds 4 columns by 4 of k. */
+INLINE void
+gemm_s8_tile(const int rows, const LatCodes *codes, int from, const LatLinear *linear,
+			 int panel, float *y, size_t ldy)
+{
+	size_t		depth = linear->k_padded;
+	const int8_t *w = (const int8_t *) linear->weights + (size_t) panel * depth * 16;
+	const int8_t *a = (const int8_t *) codes->codes + from * depth;
+	int32x4_t	sums[S8_ROWS][4];
+
+	UNROLL
+	for (int row = 0; row < rows; row++)
+		UNROLL
+		for (int c = 0; c < 4; c++)
+			sums[row][c] = vdupq_n_s32(0);
+	for (size_t k = 0; k < depth; k += 4)
+	{
+		UNROLL
+		for (int row = 0; row < rows; row++)
+		{
+			int32_t		quad;
+			int8x16_t	four;
+
+			memcpy(&quad, a + row * depth + k, sizeof(quad));
+			four = vreinterpretq_s8_s32(vdupq_n_s32(quad));
+			UNROLL
+			for (int c = 0; c < 4; c++)
+			{
+				int8x16_t	b = vld1q_s8(w + k * 16 + c * 16);
+				int16x8_t	low = vmull_s8(vget_low_s8(four), vget_low_s8(b));
+				int16x8_t	high = vmull_high_s8(four, b);
+
+				/* pairs of products, then pairs of pairs: one sum a column */
+				sums[row][c] = vaddq_s32(sums[row][c],
+										 vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
+			}
+		}
+	}
+	UNROLL
+	for (int row = 0; row < rows; row++)
+		UNROLL
+		for (int c = 0; c < 4; c++)
+		{
+			int			n = panel * 16 + c * 4;
+			int32x4_t	shift = vmulq_n_s32(vld1q_s32(linear->column_sums + n),
+											codes->zeros[from + row]);
+			float32x4_t value = vcvtq_f32_s32(vsubq_s32(sums[row][c], shift));
+			float32x4_t scale = vmulq_n_f32(vld1q_f32(linear->scales + n),
+											codes->scales[from + row]);
+
+			/* one multiply, one add, never fused: the bits that every set gives */
+			value = vaddq_f32(vmulq_f32(value, scale), vld1q_f32(linear->bias + n));
+			vst1q_f32(y + row * ldy + c * 4, value);
+		}
+}
+
+static void
+gemm_s8(const LatCodes *codes, int rows, const LatLinear *linear, int panel, int panels,
+		float *y, size_t ldy)
+{
+	for (int p = 0; p < panels; p++)
+	{
+		float	   *out = y + p * 16;
+		int			row = 0;
+
+		for (; row + S8_ROWS <= rows; row += S8_ROWS)
+			gemm_s8_tile(S8_ROWS, codes, row, linear, panel + p, out + row * ldy, ldy);
+		for (; row < rows; row++)
+			gemm_s8_tile(1, codes, row, linear, panel + p, out + row * ldy, ldy);
+	}
+}
+
+const LatKernels lat_kernels_neon = {
+	.name = "neon",
+	.quantize = quantize,
+	.gemm_s8 = gemm_s8,
+	.gemm_f32 = gemm_f32,
+	.softmax = softmax,
+	.layer_norm = layer_norm,
+	.activate = activate,
+};
+
+#endif							/* __aarch64__ */

@@ -1,0 +1,367 @@
+/*
+ * kernels_vector.h
+ *	  All kernels but the int8 GEMM, written once for vectors of LANES floats.
+ *
+ * An instruction set's file defines, then includes this:
+ *
+ *		LANES			floats in a vector (16, 8 or 4)
+ *		TARGET			its function attribute
+ *		vec_max, vec_min, vec_fma (a * b + c), vec_round (to even), vec_to_int, vec_from_int
+ *		F32_ROWS, F32_PANELS	tile of the fp32 GEMM: as many accumulators as registers allow
+ *
+ * and finds here the functions of LatKernels.  Buffers are padded to 16
+ * columns, so that only the values in the padding need care, never the bounds.
+ */
+#include <math.h>
+#include <string.h>
+
+typedef float Vec __attribute__((vector_size(LANES * 4)));
+typedef int32_t VecInt __attribute__((vector_size(LANES * 4)));
+typedef float VecAny __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define VECTORS (16 / LANES)	/* a panel's width in vectors */
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+INLINE Vec
+vec_load(const float *from)
+{
+	return *(const VecAny *) from;
+}
+
+INLINE void
+vec_store(float *to, Vec value)
+{
+	*(VecAny *) to = value;
+}
+
+INLINE Vec
+vec_all(float value)
+{
+	return value - (Vec) {0};
+}
+
+INLINE Vec
+vec_select(VecInt mask, Vec yes, Vec no)
+{
+	return (Vec) ((mask & (VecInt) yes) | (~mask & (VecInt) no));
+}
+
+/* All ones in the lanes whose column, from `column` on, is below n. */
+INLINE VecInt
+vec_columns_below(int column, int n)
+{
+	VecInt		lanes;
+
+	UNROLL
+	for (int i = 0; i < LANES; i++)
+		lanes[i] = i;
+	return lanes < (n - column) - (VecInt) {0};
+}
+
+/* Sum of the lanes, as a tree. */
+INLINE float
+vec_sum(Vec value)
+{
+	float		part[LANES];
+
+	vec_store(part, value);
+	UNROLL
+	for (int half = LANES / 2; half > 0; half /= 2)
+		for (int i = 0; i < half; i++)
+			part[i] += part[i + half];
+	return part[0];
+}
+
+INLINE float
+vec_highest(Vec value)
+{
+	float		highest = value[0];
+
+	UNROLL
+	for (int i = 1; i < LANES; i++)
+		highest = value[i] > highest ? value[i] : highest;
+	return highest;
+}
+
+/*
+ * exp for x <= 88, relative error below 2e-7: x = n ln 2 + r, |r| <= ln 2 / 2,
+ * Taylor's polynomial of degree 7 in r (remainder r^8 / 8! < 6e-9).  Below -87
+ * the result is exp(-87), small enough for a softmax to round away.
+ */
+INLINE Vec
+vec_exp(Vec x)
+{
+	Vec			n;
+	Vec			r;
+	Vec			p;
+
+	x = vec_max(x, vec_all(-87.0f));
+	n = vec_round(x * vec_all(1.44269504f));
+	r = vec_fma(n, vec_all(-0.693359375f), x);
+	r = vec_fma(n, vec_all(2.12194440e-4f), r);
+	p = vec_all(1.0f / 5040);
+	p = vec_fma(p, r, vec_all(1.0f / 720));
+	p = vec_fma(p, r, vec_all(1.0f / 120));
+	p = vec_fma(p, r, vec_all(1.0f / 24));
+	p = vec_fma(p, r, vec_all(1.0f / 6));
+	p = vec_fma(p, r, vec_all(0.5f));
+	p = vec_fma(p, r, vec_all(1.0f));
+	p = vec_fma(p, r, vec_all(1.0f));
+	return (Vec) ((VecInt) p + (vec_to_int(n) << 23));
+}
+
+/*
+ * x Phi(x).  erf by Abramowitz and Stegun 7.1.26, absolute error below 1.5e-7:
+ * erf(z) = 1 - (a1 t + ... + a5 t^5) exp(-z^2), t = 1 / (1 + 0.3275911 z), z >= 0.
+ */
+INLINE Vec
+vec_gelu(Vec x)
+{
+	Vec			z = x * vec_all(0.70710678f);
+	Vec			magnitude = (Vec) ((VecInt) z & 0x7fffffff);
+	Vec			t = vec_all(1.0f) / vec_fma(magnitude, vec_all(0.3275911f), vec_all(1.0f));
+	Vec			p = vec_all(1.061405429f);
+	Vec			tail;
+
+	p = vec_fma(p, t, vec_all(-1.453152027f));
+	p = vec_fma(p, t, vec_all(1.421413741f));
+	p = vec_fma(p, t, vec_all(-0.284496736f));
+	p = vec_fma(p, t, vec_all(0.254829592f));
+	tail = p * t * vec_exp(-(magnitude * magnitude));	/* 1 - erf(|z|) */
+
+	/* Phi(x) = 1 - tail / 2 for x >= 0, tail / 2 below: no cancellation on either side */
+	tail = tail * vec_all(0.5f);
+	return x * vec_select(z < vec_all(0.0f), tail, vec_all(1.0f) - tail);
+}
+
+/* ---- int8 activations --------------------------------------------------------------------- */
+
+/*
+ * Codes of one row, 16 a step.  The last step may run past k: what it reads there is in the
+ * row's own padding, what it writes there is zeroed afterwards.
+ */
+TARGET static void
+quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *codes)
+{
+	size_t		stride = ((size_t) k + 63) / 64 * 64;
+
+	for (int row = 0; row < rows; row++)
+	{
+		const float *from = x + row * ldx;
+		uint8_t    *to = codes->codes + row * stride;
+		Vec			lows = {0};
+		Vec			highs = {0};
+		float		low;
+		float		high;
+		float		inverse;
+		float		zero;
+
+		for (int i = 0; i < k; i += LANES)
+		{
+			VecInt		inside = vec_columns_below(i, k);
+			Vec			v = (Vec) (inside & (VecInt) vec_load(from + i));
+
+			lows = vec_min(v, lows);
+			highs = vec_max(v, highs);
+		}
+		low = -vec_highest(-lows);
+		high = vec_highest(highs);
+		codes->scales[row] = 0;
+		codes->zeros[row] = 0;
+		if (!(high - low > 1e-30f)) /* as in kernels_scalar.c */
+		{
+			memset(to, 0, stride);
+			continue;
+		}
+		inverse = (float) levels / (high - low);
+		zero = rintf(-low * inverse);
+		codes->scales[row] = (high - low) / (float) levels;
+		codes->zeros[row] = (int32_t) zero;
+		for (int i = 0; i < k; i += LANES)
+		{
+			Vec			code = vec_round(vec_load(from + i) * vec_all(inverse)) + vec_all(zero);
+
+			code = vec_max(code, vec_all(0.0f));
+			code = vec_min(code, vec_all((float) levels));
+			vec_store_bytes(to + i, vec_to_int(code));
+		}
+		memset(to + k, 0, stride - k);
+	}
+}
+
+/* ---- fp32 GEMM ---------------------------------------------------------------------------- */
+
+/* A tile of rows x panels; both are constants at every call, so that the sums stay in registers. */
+INLINE void
+gemm_f32_tile(const int rows, const int panels, const float *x, size_t ldx, int k,
+			  const float *weights, const float *bias, float *y, size_t ldy)
+{
+	Vec			sums[F32_ROWS][F32_PANELS * VECTORS];
+
+	UNROLL
+	for (int row = 0; row < rows; row++)
+		UNROLL
+		for (int v = 0; v < panels * VECTORS; v++)
+			sums[row][v] = vec_all(0.0f);
+	for (int i = 0; i < k; i++)
+	{
+		Vec			w[F32_PANELS * VECTORS];
+
+		UNROLL
+		for (int v = 0; v < panels * VECTORS; v++)
+			w[v] = vec_load(weights + ((size_t) (v / VECTORS) * k + i) * 16 + v % VECTORS * LANES);
+		UNROLL
+		for (int row = 0; row < rows; row++)
+		{
+			Vec			a = vec_all(x[row * ldx + i]);
+
+			UNROLL
+			for (int v = 0; v < panels * VECTORS; v++)
+				sums[row][v] = vec_fma(a, w[v], sums[row][v]);
+		}
+	}
+	UNROLL
+	for (int row = 0; row < rows; row++)
+		UNROLL
+		for (int v = 0; v < panels * VECTORS; v++)
+		{
+			Vec			add = bias ? vec_load(bias + v * LANES) : vec_all(0.0f);
+
+			vec_store(y + row * ldy + v * LANES, sums[row][v] + add);
+		}
+}
+
+/* Rows of a block in the largest tiles that fit, for a constant number of panels. */
+INLINE void
+gemm_f32_rows(const int panels, const float *x, size_t ldx, int rows, int k,
+			  const float *weights, const float *bias, float *y, size_t ldy)
+{
+	int			row = 0;
+
+	for (; row + F32_ROWS <= rows; row += F32_ROWS)
+		gemm_f32_tile(F32_ROWS, panels, x + row * ldx, ldx, k, weights, bias, y + row * ldy, ldy);
+	for (; row + 2 <= rows; row += 2)
+		gemm_f32_tile(2, panels, x + row * ldx, ldx, k, weights, bias, y + row * ldy, ldy);
+	if (row < rows)
+		gemm_f32_tile(1, panels, x + row * ldx, ldx, k, weights, bias, y + row * ldy, ldy);
+}
+
+TARGET static void
+gemm_f32(const float *x, size_t ldx, int rows, int k, const float *weights, int panels,
+		 const float *bias, float *y, size_t ldy)
+{
+	int			p = 0;
+
+	for (; p + F32_PANELS <= panels; p += F32_PANELS)
+		gemm_f32_rows(F32_PANELS, x, ldx, rows, k, weights + (size_t) p * k * 16,
+					  bias ? bias + p * 16 : NULL, y + p * 16, ldy);
+	for (; p < panels; p++)
+		gemm_f32_rows(1, x, ldx, rows, k, weights + (size_t) p * k * 16,
+					  bias ? bias + p * 16 : NULL, y + p * 16, ldy);
+}
+
+/* ---- softmax, LayerNorm, activations ------------------------------------------------------ */
+
+TARGET static void
+softmax(float *scores, size_t ld, int rows, int t, float scale, float *significance)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		float	   *s = scores + row * ld;
+		Vec			highs = vec_all(-INFINITY);
+		Vec			sums = {0};
+		Vec			highest;
+		Vec			inverse;
+
+		for (int i = 0; i < t; i += LANES)
+		{
+			Vec			v = vec_load(s + i) * vec_all(scale);
+
+			v = vec_select(vec_columns_below(i, t), v, vec_all(-INFINITY));
+			vec_store(s + i, v);
+			highs = vec_max(v, highs);
+		}
+		highest = vec_all(vec_highest(highs));
+		for (int i = 0; i < t; i += LANES)
+		{
+			Vec			v = vec_exp(vec_load(s + i) - highest);
+
+			v = (Vec) (vec_columns_below(i, t) & (VecInt) v);
+			vec_store(s + i, v);
+			sums = sums + v;
+		}
+		inverse = vec_all(1.0f / vec_sum(sums));
+		for (int i = 0; i < t; i += LANES)
+		{
+			Vec			v = vec_load(s + i) * inverse;
+
+			vec_store(s + i, v);
+			vec_store(significance + i, vec_load(significance + i) + v);
+		}
+	}
+}
+
+TARGET static void
+layer_norm(float *x, const float *residual, size_t ld, int rows, int h, const LatNorm *norm, float eps)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		float	   *v = x + row * ld;
+		Vec			sums = {0};
+		Vec			squares = {0};
+		Vec			mean;
+		Vec			inverse;
+
+		/* the padding of x and residual is zero and adds nothing here */
+		for (int i = 0; i < h; i += LANES)
+		{
+			Vec			value = vec_load(v + i);
+
+			if (residual)
+				value = value + vec_load(residual + row * ld + i);
+			vec_store(v + i, value);
+			sums = sums + value;
+		}
+		mean = vec_all(vec_sum(sums) / (float) h);
+		for (int i = 0; i < h; i += LANES)
+		{
+			Vec			away = vec_load(v + i) - mean;
+
+			away = (Vec) (vec_columns_below(i, h) & (VecInt) away);
+			squares = vec_fma(away, away, squares);
+		}
+		inverse = vec_all(1 / sqrtf(vec_sum(squares) / (float) h + eps));
+
+		/* gamma and beta are zero in the padding, so it stays zero */
+		for (int i = 0; i < h; i += LANES)
+		{
+			Vec			value = (vec_load(v + i) - mean) * inverse;
+
+			vec_store(v + i, vec_fma(value, vec_load(norm->gamma + i), vec_load(norm->beta + i)));
+		}
+	}
+}
+
+TARGET static void
+activate(LatActivation activation, float *x, size_t ld, int rows, int n)
+{
+	/* only a classifier's one dense layer takes tanh */
+	if (activation == LAT_TANH)
+		lat_kernels_scalar.activate(activation, x, ld, rows, n);
+	if (activation != LAT_GELU && activation != LAT_RELU)
+		return;
+	for (int row = 0; row < rows; row++)
+		for (int i = 0; i < n; i += LANES)
+		{
+			Vec			v = vec_load(x + row * ld + i);
+
+			vec_store(x + row * ld + i,
+					  activation == LAT_GELU ? vec_gelu(v) : vec_max(v, vec_all(0.0f)));
+		}
+}

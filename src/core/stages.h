@@ -1,0 +1,87 @@
+/*
+ * stages.h
+ *	  What the stages of the forward pass share: matrices, the scratch of a pass, their calls.
+ */
+#ifndef LAT_STAGES_H
+#define LAT_STAGES_H
+
+#include "format.h"
+#include "kernels.h"
+
+/* Rows of a GEMM that are coded and multiplied at a time; also of a block of attention queries. */
+#define LAT_BLOCK_ROWS 64
+
+/* Rows of floats, ld apart (ld a multiple of 16, so that kernels may run into the padding). */
+typedef struct LatMatrix
+{
+	float	   *data;
+	size_t		ld;
+	int			rows;
+} LatMatrix;
+
+/*
+ * One forward pass.  All scratch is carved out of the engine's block before the
+ * first kernel runs, so that nothing can fail half-way but an interrupt.
+ * R: rows that are left at this point (S at the start).
+ */
+typedef struct LatPass
+{
+	const LatHost *host;
+	const LatKernels *kernels;
+	const LatModel *model;
+	const LatBatch *batch;
+
+	int			rows;			/* R */
+	int32_t    *offsets;		/* (count + 1) first row of each sequence, now */
+	int32_t    *origins;		/* (R) row in the batch as it came */
+	LatMatrix	x;				/* (R, Hp) hidden states */
+	LatMatrix	y;				/* (R, Hp) output of a block, before its residual is added */
+	LatMatrix	qkv;			/* (R, 3 Hp) */
+	LatMatrix	context;		/* (R, Hp) attention's weighted values, heads side by side */
+	LatMatrix	restored;		/* (S, Hp) Drop-and-Restore; data NULL where the head reads [CLS] only */
+	LatMatrix	inner;			/* (LAT_BLOCK_ROWS, Ip) inside the feed-forward block */
+
+	float	   *scores;			/* (LAT_BLOCK_ROWS, Tp) of one head */
+	float	   *head_context;	/* (LAT_BLOCK_ROWS, Dp) of one head */
+	float	   *key_panels;		/* (Tp/16, D, 16) of one head */
+	float	   *value_panels;	/* (Dp/16, T, 16) of one head */
+	float	   *significance;	/* (Tp) of one sequence */
+	uint32_t   *order;			/* (T) scratch of the selection */
+	LatCodes	codes;			/* (LAT_BLOCK_ROWS, largest Kp) */
+} LatPass;
+
+/* y = x W + bias, for all rows of x. LAT_INTERRUPTED if the host says so. */
+extern LatStatus lat_gemm(LatPass *pass, const LatLinear *linear, LatMatrix x, LatMatrix y);
+
+/* Columns first .. first + n - 1 (both multiples of 16) of a linear, as a linear of its own. */
+extern LatLinear lat_linear_columns(const LatLinear *linear, int first, int n);
+
+/* Rows of a sequence, from `row` on. */
+extern LatMatrix lat_matrix_rows(LatMatrix matrix, int row, int rows);
+
+/*
+ * Multi-head attention of one sequence: q (queries, Hp) over k and v (T, Hp) to
+ * context (queries, Hp); pass->significance is overwritten with the column sums
+ * of the probabilities, over heads, then queries.
+ */
+typedef struct LatAttention
+{
+	LatMatrix	q;
+	LatMatrix	k;
+	LatMatrix	v;
+	LatMatrix	context;
+} LatAttention;
+
+extern LatStatus lat_attend(LatPass *pass, const LatAttention *attention);
+
+/*
+ * Positions of the `keep` most significant of `tokens` tokens, ascending, into
+ * kept; ties keep the lower position; keep_first: token 0 stays in any case.
+ */
+extern void lat_select_tokens(const float *significance, int tokens, int keep, bool keep_first,
+							  uint32_t *order, int32_t *kept);
+
+/* The head over what the encoder left in pass: see lat_forward for the output's shape. */
+extern LatStatus lat_apply_head(LatPass *pass, float *output);
+
+#endif							/* LAT_STAGES_H */

@@ -114,6 +114,22 @@ extern int	lat_list_sections(const LatConfig *config, LatSection *sections);
 extern uint64_t lat_section_size(const LatConfig *config, LatPrecision precision,
 								 LatSectionKind kind);
 
+/*
+ * Give every listed section its offset and size; those of labels and vocabulary
+ * have their sizes already.  Returns the size of the image, 0 if it is too large
+ * for this machine.  A layout has no freedom: sections follow each other in
+ * order, each at the next multiple of 64, and so does the image's end.
+ */
+extern uint64_t lat_place_sections(const LatConfig *config, LatPrecision precision,
+								   LatSection *sections, int count);
+
+/* The header of a linear section. */
+extern void lat_fill_linear_header(const LatConfig *config, LatPrecision precision,
+								   LatSectionKind kind, LatLinearHeader *header);
+
+/* What a section is called in messages. */
+extern const char *lat_section_name(LatSectionKind kind);
+
 /* Depth and columns of a linear section. */
 extern void lat_linear_shape(const LatConfig *config, LatSectionKind kind, int32_t *k, int32_t *n);
 

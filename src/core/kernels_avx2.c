@@ -38,6 +38,9 @@ store_bytes(uint8_t *to, __m256i ints)
 
 #define S8_ROWS 4
 
+/* Otherwise gcc's partial redundancy elimination copies the sums to memory at every step. */
+#define KEEP_IN_REGISTER(value) __asm__("" : "+x" (value))
+
 /* A tile of rows x 1 panel; rows is a constant at every call. */
 INLINE void
 gemm_s8_tile(const int rows, const LatCodes *codes, int from, const LatLinear *linear,
@@ -72,6 +75,7 @@ gemm_s8_tile(const int rows, const LatCodes *codes, int from, const LatLinear *l
 				__m256i		pairs = _mm256_maddubs_epi16(four, b[half]);
 
 				sums[row][half] = _mm256_add_epi32(sums[row][half], _mm256_madd_epi16(pairs, ones));
+				KEEP_IN_REGISTER(sums[row][half]);
 			}
 		}
 	}

@@ -31,6 +31,30 @@
 #define S8_ROWS 8
 #define S8_PANELS 3
 
+/*
+ * sums + products of 64 pairs of bytes, by fours.  The instruction is written out because gcc's
+ * partial redundancy elimination copies the intrinsic's accumulators to memory at every step.
+ */
+INLINE __m512i
+add_products(__m512i sums, __m512i codes, __m512i weights)
+{
+	__asm__("vpdpbusd %2, %1, %0" : "+v" (sums) : "v" (codes), "v" (weights));
+	return sums;
+}
+
+/* Sums of one row over 16 columns from n on: one multiply, one add, never fused. */
+INLINE __m512
+dequantize(__m512i sums, const LatCodes *codes, int row, const LatLinear *linear, int n)
+{
+	__m512i		zero = _mm512_set1_epi32(codes->zeros[row]);
+	__m512		scale = _mm512_set1_ps(codes->scales[row]);
+	__m512i		shift = _mm512_mullo_epi32(zero, _mm512_load_si512(linear->column_sums + n));
+	__m512		value = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, shift));
+
+	value = _mm512_mul_ps(value, _mm512_mul_ps(scale, _mm512_load_ps(linear->scales + n)));
+	return _mm512_add_ps(value, _mm512_load_ps(linear->bias + n));
+}
+
 INLINE void
 gemm_s8_tile(const int rows, const int panels, const LatCodes *codes, int from,
 			 const LatLinear *linear, int panel, float *y, size_t ldy)
@@ -62,28 +86,15 @@ gemm_s8_tile(const int rows, const int panels, const LatCodes *codes, int from,
 			four = _mm512_set1_epi32(quad);
 			UNROLL
 			for (int p = 0; p < panels; p++)
-				sums[row][p] = _mm512_dpbusd_epi32(sums[row][p], four, b[p]);
+				sums[row][p] = add_products(sums[row][p], four, b[p]);
 		}
 	}
 	UNROLL
 	for (int row = 0; row < rows; row++)
-	{
-		__m512i		zero = _mm512_set1_epi32(codes->zeros[from + row]);
-		__m512		scale = _mm512_set1_ps(codes->scales[from + row]);
-
 		UNROLL
 		for (int p = 0; p < panels; p++)
-		{
-			int			n = (panel + p) * 16;
-			__m512i		shift = _mm512_mullo_epi32(zero, _mm512_load_si512(linear->column_sums + n));
-			__m512		value = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[row][p], shift));
-
-			/* one multiply, one add, never fused: the bits that every set gives */
-			value = _mm512_mul_ps(value, _mm512_mul_ps(scale, _mm512_load_ps(linear->scales + n)));
-			value = _mm512_add_ps(value, _mm512_load_ps(linear->bias + n));
-			_mm512_storeu_ps(y + row * ldy + p * 16, value);
-		}
-	}
+			_mm512_storeu_ps(y + row * ldy + p * 16,
+							 dequantize(sums[row][p], codes, from + row, linear, (panel + p) * 16));
 }
 
 INLINE void

@@ -1,0 +1,328 @@
+/*
+ * kernels_test.c
+ *	  Every kernel set against the scalar one, which is the specification, on shapes that do and
+ *	  do not fill tiles, panels and vectors.
+ */
+#include "check.h"
+#include "core/kernels.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS 21
+#define LD(n) (((n) + 15) / 16 * 16)
+
+static uint64_t seed = 42;
+
+/* Uniform in [-1, 1), the same on every machine (Knuth's MMIX generator). */
+static float
+random_float(void)
+{
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (float) (int32_t) (seed >> 32) / 2147483648.0f;
+}
+
+static float *
+random_floats(size_t n)
+{
+	float	   *values = aligned_alloc(64, LD(n) * sizeof(float));
+
+	for (size_t i = 0; i < LD(n); i++)
+		values[i] = i < n ? random_float() : 0;
+	return values;
+}
+
+/* A linear of random codes with its column sums, in the int8 layout. */
+static LatLinear
+random_linear(int k, int panels)
+{
+	LatLinear	linear = {.layout = LAT_INT8,.k = k,.k_padded = (k + 63) / 64 * 64,
+	.n = panels * 16,.n_padded = panels * 16,.levels = 127};
+	size_t		bytes = (size_t) linear.k_padded * linear.n_padded;
+	int8_t	   *weights = aligned_alloc(64, bytes);
+	int32_t    *sums = aligned_alloc(64, linear.n_padded * 4);
+	float	   *scales = random_floats(linear.n_padded);
+
+	memset(sums, 0, linear.n_padded * 4);
+	for (int n = 0; n < linear.n_padded; n++)
+		for (int i = 0; i < linear.k_padded; i++)
+		{
+			int8_t		code = i < k ? (int8_t) (random_float() * 127.9f) : 0;
+
+			/* some at the ends of the range, where 16 bits would saturate first */
+			if (i < k && n == 3)
+				code = i % 2 ? 127 : -127;
+			if (i < k && n == 4)
+				code = 127;
+			weights[((size_t) (n / 16) * (linear.k_padded / 4) + i / 4) * 64 + n % 16 * 4 + i % 4] = code;
+			sums[n] += code;
+		}
+	linear.weights = weights;
+	linear.column_sums = sums;
+	linear.scales = scales;
+	linear.bias = random_floats(linear.n_padded);
+	return linear;
+}
+
+static void
+release_linear(LatLinear *linear)
+{
+	free((void *) linear->weights);
+	free((void *) linear->column_sums);
+	free((void *) linear->scales);
+	free((void *) linear->bias);
+}
+
+static LatCodes
+new_codes(int k)
+{
+	LatCodes	codes = {calloc(ROWS, (k + 63) / 64 * 64), calloc(ROWS, 4), calloc(ROWS, 4)};
+
+	return codes;
+}
+
+static void
+release_codes(LatCodes *codes)
+{
+	free(codes->codes);
+	free(codes->scales);
+	free(codes->zeros);
+}
+
+/* Rows that are ordinary, all zero, constant, of one sign, huge, tiny, or hold a NaN. */
+static void
+make_odd_rows(float *x, int k)
+{
+	size_t		ld = LD(k);
+
+	for (int i = 0; i < k; i++)
+	{
+		x[1 * ld + i] = 0;
+		x[2 * ld + i] = 3;
+		x[3 * ld + i] = fabsf(x[3 * ld + i]);
+		x[4 * ld + i] = -fabsf(x[4 * ld + i]);
+		x[5 * ld + i] *= 1e30f;
+		x[6 * ld + i] *= 1e-38f;
+	}
+	x[7 * ld + k / 2] = NAN;
+}
+
+static void
+test_int8(const LatKernels *kernels, int k, int panels)
+{
+	size_t		ld = LD(k);
+	int			stride = (k + 63) / 64 * 64;
+	float	   *x = random_floats(ROWS * ld);
+	LatLinear	linear = random_linear(k, panels);
+	LatCodes	expected = new_codes(k);
+	LatCodes	codes = new_codes(k);
+	float	   *y = calloc(ROWS, panels * 64);
+	float	   *expected_y = calloc(ROWS, panels * 64);
+	float		worst = 0;
+
+	make_odd_rows(x, k);
+	lat_kernels_scalar.quantize(x, ld, ROWS, k, 127, &expected);
+	kernels->quantize(x, ld, ROWS, k, 127, &codes);
+	CHECK(memcmp(expected.codes, codes.codes, ROWS * stride) == 0, "%s: codes, k %d", kernels->name, k);
+	CHECK(memcmp(expected.scales, codes.scales, ROWS * 4) == 0, "%s: scales, k %d", kernels->name, k);
+	CHECK(memcmp(expected.zeros, codes.zeros, ROWS * 4) == 0, "%s: zeros, k %d", kernels->name, k);
+	for (int i = 0; i < k; i++)
+	{
+		float		back = (float) (codes.codes[i] - codes.zeros[0]) * codes.scales[0];
+
+		worst = fmaxf(worst, fabsf(back - x[i]) / codes.scales[0]);
+	}
+	CHECK(worst < 1.01f, "%s: a code is at most one step off, k %d", kernels->name, k);
+
+	for (int rows = 1; rows <= ROWS; rows++)
+	{
+		lat_kernels_scalar.gemm_s8(&expected, rows, &linear, 0, panels, expected_y, panels * 16);
+		kernels->gemm_s8(&codes, rows, &linear, 0, panels, y, panels * 16);
+		CHECK(memcmp(y, expected_y, rows * panels * 64) == 0,
+			  "%s: int8 GEMM bit-equal, %d x %d x %d", kernels->name, rows, k, panels * 16);
+	}
+	kernels->gemm_s8(&codes, 1, &linear, panels - 1, 1, y, 16);
+	CHECK(memcmp(y, expected_y + (panels - 1) * 16, 64) == 0,
+		  "%s: the last panel alone, k %d", kernels->name, k);
+	free(x);
+	free(y);
+	free(expected_y);
+	release_linear(&linear);
+	release_codes(&expected);
+	release_codes(&codes);
+}
+
+static void
+test_fp32(const LatKernels *kernels, int k, int panels)
+{
+	size_t		ld = LD(k);
+	float	   *x = random_floats(ROWS * ld);
+	float	   *w = random_floats((size_t) panels * k * 16);
+	float	   *bias = random_floats(panels * 16);
+	float	   *y = calloc(ROWS, panels * 64);
+	float	   *one = calloc(1, panels * 64);
+	double		worst = 0;
+	bool		invariant = true;
+
+	kernels->gemm_f32(x, ld, ROWS, k, w, panels, bias, y, panels * 16);
+	for (int row = 0; row < ROWS; row++)
+	{
+		for (int n = 0; n < panels * 16; n++)
+		{
+			double		sum = bias[n];
+
+			for (int i = 0; i < k; i++)
+				sum += (double) x[row * ld + i] * w[((size_t) (n / 16) * k + i) * 16 + n % 16];
+			worst = fmax(worst, fabs(sum - y[row * panels * 16 + n]));
+		}
+		kernels->gemm_f32(x + row * ld, ld, 1, k, w, panels, bias, one, panels * 16);
+		invariant = invariant && memcmp(one, y + row * panels * 16, panels * 64) == 0;
+	}
+	CHECK(worst < 1e-5 * sqrt(k), "%s: fp32 GEMM, k %d, %d columns", kernels->name, k, panels * 16);
+	CHECK(invariant, "%s: fp32 GEMM, a row alone has the same bits, k %d", kernels->name, k);
+	free(x);
+	free(w);
+	free(bias);
+	free(y);
+	free(one);
+}
+
+static void
+test_softmax(const LatKernels *kernels, int t)
+{
+	size_t		ld = LD(t);
+	float	   *scores = random_floats(ROWS * ld);
+	float	   *significance = random_floats(ld);
+	double	   *expected = calloc(t, sizeof(double));
+	double		worst = 0;
+
+	for (int i = 0; i < t; i++)
+		expected[i] = significance[i];
+	for (int row = 0; row < ROWS; row++)
+	{
+		double		sum = 0;
+
+		for (int i = 0; i < t; i++)
+		{
+			scores[row * ld + i] *= 60;
+			sum += exp(scores[row * ld + i] * 0.5);
+		}
+		for (int i = 0; i < t; i++)
+			expected[i] += exp(scores[row * ld + i] * 0.5) / sum;
+	}
+	kernels->softmax(scores, ld, ROWS, t, 0.5f, significance);
+	for (int i = 0; i < t; i++)
+		worst = fmax(worst, fabs(significance[i] - expected[i]));
+	CHECK(worst < 1e-5, "%s: softmax and significance of %d tokens", kernels->name, t);
+	free(scores);
+	free(significance);
+	free(expected);
+}
+
+static void
+test_layer_norm(const LatKernels *kernels, int h)
+{
+	size_t		ld = LD(h);
+	float	   *x = calloc(ROWS * ld, 4);
+	float	   *residual = calloc(ROWS * ld, 4);
+	LatNorm		norm = {random_floats(h), random_floats(h)};
+	double		worst = 0;
+	bool		padded = true;
+	double	   *sum = calloc(ROWS * ld, sizeof(double));
+
+	for (int row = 0; row < ROWS; row++)
+		for (int i = 0; i < h; i++)
+		{
+			x[row * ld + i] = random_float() + 5;
+			residual[row * ld + i] = random_float();
+			sum[row * ld + i] = (double) x[row * ld + i] + residual[row * ld + i];
+		}
+	kernels->layer_norm(x, residual, ld, ROWS, h, &norm, 1e-12f);
+	for (int row = 0; row < ROWS; row++)
+	{
+		double		mean = 0;
+		double		variance = 0;
+
+		for (int i = 0; i < h; i++)
+			mean += sum[row * ld + i] / h;
+		for (int i = 0; i < h; i++)
+			variance += (sum[row * ld + i] - mean) * (sum[row * ld + i] - mean) / h;
+		for (int i = 0; i < h; i++)
+			worst = fmax(worst, fabs((sum[row * ld + i] - mean) / sqrt(variance) * norm.gamma[i] +
+									 norm.beta[i] - x[row * ld + i]));
+		for (size_t i = h; i < ld; i++)
+			padded = padded && x[row * ld + i] == 0;
+	}
+	CHECK(worst < 2e-5, "%s: LayerNorm over %d", kernels->name, h);
+	CHECK(padded, "%s: LayerNorm over %d leaves the padding zero", kernels->name, h);
+	free(x);
+	free(residual);
+	free(sum);
+	free((void *) norm.gamma);
+	free((void *) norm.beta);
+}
+
+static void
+test_activations(const LatKernels *kernels)
+{
+	enum
+	{
+		N = 4096
+	};
+	static float x[N];
+	static float y[N];
+	double		gelu = 0;
+	double		tanh_worst = 0;
+	bool		relu = true;
+
+	for (int i = 0; i < N; i++)
+		x[i] = (float) (i - N / 2) / 128;
+	memcpy(y, x, sizeof(x));
+	kernels->activate(LAT_GELU, y, N, 1, N);
+	for (int i = 0; i < N; i++)
+		gelu = fmax(gelu, fabs(0.5 * x[i] * (1 + erf(x[i] * M_SQRT1_2)) - y[i]));
+	CHECK(gelu < 2e-6, "%s: GELU within 2e-6 (%.1e)", kernels->name, gelu);
+	memcpy(y, x, sizeof(x));
+	kernels->activate(LAT_RELU, y, N, 1, N);
+	for (int i = 0; i < N; i++)
+		relu = relu && y[i] == (x[i] > 0 ? x[i] : 0);
+	CHECK(relu, "%s: ReLU", kernels->name);
+	memcpy(y, x, sizeof(x));
+	kernels->activate(LAT_TANH, y, N, 1, N);
+	for (int i = 0; i < N; i++)
+		tanh_worst = fmax(tanh_worst, fabs(tanh(x[i]) - y[i]));
+	CHECK(tanh_worst < 1e-6, "%s: tanh", kernels->name);
+}
+
+int
+main(void)
+{
+	const char *names[] = {"scalar", "avx2", "avx512", "neon"};
+
+	CHECK(lat_find_kernels("auto") != NULL, "some kernels are there");
+	CHECK(lat_find_kernels("abacus") == NULL, "unknown kernels are not");
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	{
+		const LatKernels *kernels = lat_find_kernels(names[i]);
+
+		if (kernels == NULL)
+			continue;
+		test_int8(kernels, 384, 24);
+		test_int8(kernels, 26, 1);
+		test_int8(kernels, 312, 5);
+		test_int8(kernels, 1, 2);
+		test_int8(kernels, 1536, 4);
+		test_fp32(kernels, 384, 7);
+		test_fp32(kernels, 26, 2);
+		test_fp32(kernels, 1, 1);
+		for (int t = 1; t < 40; t += 6)
+			test_softmax(kernels, t);
+		test_softmax(kernels, 512);
+		test_layer_norm(kernels, 384);
+		test_layer_norm(kernels, 312);
+		test_layer_norm(kernels, 20);
+		test_activations(kernels);
+	}
+	return check_done("kernels");
+}

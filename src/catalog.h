@@ -17,6 +17,7 @@ typedef struct ModelRow
 	char	   *name;
 	char		digest[LAT_DIGEST_LENGTH + 1];
 	LatTask		task;
+	bool		int8_only;		/* its content is a packed int8 image */
 } ModelRow;
 
 /* A row of lat_pareto. */
@@ -27,14 +28,33 @@ typedef struct ParetoRow
 	int32		lengths[LAT_MAX_LAYERS];	/* (L) */
 } ParetoRow;
 
+/* Listen for changes of lat_model; at load of the library. */
+extern void catalog_init(void);
+
+/* Grows whenever a model, a default or a Pareto point may have changed. */
+extern uint64 catalog_generation(void);
+
+/* OID of lat_model, and the extension's schema as a quoted identifier (palloc'd). */
+extern Oid	catalog_model_relation(void);
+extern char *catalog_schema(void);
+
 /* ERROR 42501 unless the current user may SELECT from lat_model. */
 extern void catalog_check_read(void);
 
-/* ERROR 42501 unless the current user may write lat_model. */
+/* ERROR 42501 unless the current user may write lat_model and the tables behind it. */
 extern void catalog_check_write(void);
 
 /* The model's row, in the current memory context; NULL if there is none. */
 extern ModelRow *catalog_find_model(const char *name);
+
+/* The same, but an ERROR 42704 whose hint lists the models if there is none. */
+extern ModelRow *catalog_get_model(const char *name);
+
+/* True if a model has this digest, under a snapshot of this very moment. */
+extern bool catalog_names_digest(const char *digest);
+
+/* Task of that name; false if there is none. "pair" is LAT_CLASSIFY. */
+extern bool catalog_parse_task(const char *name, LatTask *task);
 
 /* Name of the task's default ("classify", "pair", "span", "tag", "embed"), or NULL. */
 extern char *catalog_default_model(const char *task);
@@ -47,5 +67,8 @@ extern ParetoRow *catalog_pareto(const char *digest, int *count);
 
 /* Content of a model in one huge allocation of the current context, 64-byte aligned, re-hashed. */
 extern char *catalog_read_content(const char *digest, size_t *size);
+
+/* Bytes of content stored under a digest; 0: none. Cheap: reads no weights. */
+extern size_t catalog_content_size(const char *digest);
 
 #endif							/* LAT_CATALOG_H */

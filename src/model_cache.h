@@ -7,6 +7,9 @@
 
 #include "core/lat.h"
 
+/* Prepare the cache; at load of the library. */
+extern void model_cache_init(void);
+
 /*
  * The model of this digest, mapped here; packs and publishes it first where no
  * backend has done so.  The pointer is good until the calling SQL function

@@ -23,6 +23,12 @@ extern const LatHost *host_current(void);
 /* The same with memory of a given context; *host must live as long as what is allocated. */
 extern void host_in_context(LatHost *host, MemoryContext context);
 
+/*
+ * size bytes of the current context, 64-byte aligned, however many; ERROR 53200
+ * if there is no such memory.  Freed with the context only.
+ */
+extern void *host_allocate_aligned(size_t size);
+
 /* ereport(ERROR) for a status of the core: SQLSTATE by status, message and hint by error. */
 extern void report_core_error(LatStatus status, const LatError *error) pg_attribute_noreturn();
 

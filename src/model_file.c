@@ -1,0 +1,421 @@
+/*
+ * model_file.c
+ *	  Packed images as immutable files in the data directory, mapped read-only.
+ *
+ *		<data directory>/pgsql_tmp_lat/<digest>.<precision>.v<format version>
+ *
+ *		offset		size	meaning
+ *			 0		   n	the image (core/format.h)
+ *			 n		  32	its sha256
+ *
+ * One mechanism serves all: every backend and parallel worker maps the file
+ * with PROT_READ and MAP_SHARED, so a model is in memory once, in the page
+ * cache, whether lat is preloaded or not.  Compared with dynamic shared memory:
+ * no backend can scribble on it, it survives a crash restart and a restart of
+ * the server (a first call then takes milliseconds), it needs no room in
+ * /dev/shm, and it goes when the last mapping of a removed file goes.  Names
+ * that begin with pgsql_tmp are left out of base backups.
+ *
+ * A file is written under a temporary name, flushed and renamed, so a final
+ * name always leads to a complete image.  Nobody writes to it again.  The data
+ * directory may have suffered while the server was down, so the first backend
+ * that meets a file last touched before the server's start computes its sha256
+ * and touches it.
+ *
+ * The kernel gives SIGBUS to who reads a mapped file that was cut short; that
+ * takes an outsider who truncates files in the data directory.
+ */
+#include "postgres.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/file_perm.h"
+#include "compat.h"
+#include "core/format.h"
+#include "digest.h"
+#include "model_file.h"
+#include "pgstat.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "storage/procarray.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define CACHE_DIRECTORY "pgsql_tmp_lat"
+#define LOCK_PATH CACHE_DIRECTORY "/lock"
+#define TEMPORARY_PREFIX "tmp."
+#define IO_BYTES ((size_t) 1024 * 1024)
+#define LOCK_POLL_MS 10
+
+/* A model that nobody has used this long since the server's start is removed. */
+#define UNUSED_SECONDS 3600
+
+#define CACHE_PATH_MAX 160		/* directory, digest, precision, version */
+
+/* The final name of a model's file. */
+static void
+build_path(const char *digest, LatPrecision precision, char *path)
+{
+	snprintf(path, CACHE_PATH_MAX, CACHE_DIRECTORY "/%s.%s.v%d",
+			 digest, lat_precision_name(precision), LAT_FORMAT_VERSION);
+}
+
+static void pg_attribute_noreturn()
+report_file_error(const char *action, const char *path)
+{
+	ereport(ERROR,
+			(errcode_for_file_access(),
+			 errmsg("could not %s file \"%s\": %m", action, path)));
+	pg_unreachable();
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+/* Read size bytes at the descriptor's position; false at the file's end. */
+static bool
+read_fully(int fd, void *buffer, size_t size, const char *path)
+{
+	char	   *position = buffer;
+
+	while (size > 0)
+	{
+		ssize_t		got = read(fd, position, size);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			report_file_error("read", path);
+		if (got == 0)
+			return false;
+		position += got;
+		size -= got;
+	}
+	return true;
+}
+
+/*
+ * True if the sha256 at the end of the file is that of what precedes.  Reads
+ * instead of mapping: a cancel in between must leave no mapping behind.
+ */
+static bool
+check_trailer(int fd, size_t image_size, const char *path)
+{
+	CompatSha256 *context = compat_sha256_begin();
+	uint8		stored[DIGEST_BYTES];
+	uint8		found[DIGEST_BYTES];
+	char	   *buffer = palloc(IO_BYTES);
+	size_t		left;
+	bool		complete = true;
+
+	for (left = image_size; left > 0 && complete;)
+	{
+		size_t		size = Min(left, IO_BYTES);
+
+		complete = read_fully(fd, buffer, size, path);
+		if (complete)
+			digest_add(context, buffer, size);
+		left -= size;
+	}
+	complete = complete && read_fully(fd, stored, sizeof(stored), path);
+	compat_sha256_finish(context, found);
+	pfree(buffer);
+	return complete && memcmp(stored, found, sizeof(found)) == 0;
+}
+
+static TimestampTz
+modification_time(const struct stat *status)
+{
+	return time_t_to_timestamptz(status->st_mtim.tv_sec) + status->st_mtim.tv_nsec / 1000;
+}
+
+/* Map an open file. */
+static void
+map_file(int fd, const struct stat *status, const char *path, ModelFile *file)
+{
+	void	   *map = mmap(NULL, status->st_size, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (map == MAP_FAILED)
+		report_file_error("map", path);
+	file->map = map;
+	file->map_size = status->st_size;
+	file->image_size = status->st_size - DIGEST_BYTES;
+	file->device = status->st_dev;
+	file->inode = status->st_ino;
+}
+
+bool
+model_file_open(const char *digest, LatPrecision precision, ModelFile *file)
+{
+	char		path[CACHE_PATH_MAX];
+	struct stat status;
+	bool		sound;
+	int			fd;
+
+	build_path(digest, precision, path);
+	fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	if (fd < 0 && errno == ENOENT)
+		return false;
+	if (fd < 0)
+		report_file_error("open", path);
+	if (fstat(fd, &status) < 0)
+		report_file_error("stat", path);
+	sound = S_ISREG(status.st_mode) &&
+		status.st_size > (off_t) (sizeof(LatImageHeader) + DIGEST_BYTES);
+	if (sound && modification_time(&status) < PgStartTime)
+	{
+		sound = check_trailer(fd, status.st_size - DIGEST_BYTES, path);
+		if (sound)
+			(void) futimens(fd, NULL);	/* else it is checked again, which does no harm */
+	}
+	if (sound)
+		map_file(fd, &status, path, file);
+	CloseTransientFile(fd);
+	if (!sound)
+	{
+		ereport(LOG,
+				(errmsg("file \"%s\" is damaged and will be made anew", path)));
+		(void) unlink(path);
+	}
+	return sound;
+}
+
+void
+model_file_close(ModelFile *file)
+{
+	if (file->map != NULL)
+		(void) munmap(unconstify(uint8 *, file->map), file->map_size);
+	file->map = NULL;
+}
+
+bool
+model_file_is_current(const char *digest, LatPrecision precision, const ModelFile *file)
+{
+	char		path[CACHE_PATH_MAX];
+	struct stat status;
+
+	build_path(digest, precision, path);
+	return stat(path, &status) == 0 &&
+		status.st_dev == file->device && status.st_ino == file->inode;
+}
+
+/* ---- publishing --------------------------------------------------------------------------- */
+
+/* On error, and at exit in the midst of it: PG_ENSURE_ERROR_CLEANUP. */
+static void
+remove_temporary(int code, Datum path)
+{
+	(void) unlink(DatumGetCString(path));
+}
+
+static void
+write_fully(int fd, const void *data, size_t size, const char *path)
+{
+	const char *position = data;
+
+	while (size > 0)
+	{
+		ssize_t		written;
+
+		CHECK_FOR_INTERRUPTS();
+		errno = 0;
+		written = write(fd, position, Min(size, IO_BYTES));
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+		{
+			/* a write of nothing that reports no reason means a full disk */
+			if (errno == 0)
+				errno = ENOSPC;
+			report_file_error("write", path);
+		}
+		position += written;
+		size -= written;
+	}
+}
+
+/* The descriptor stays open over the rename: whatever happens to the name, we map our file. */
+static void
+write_and_rename(const char *temporary, const char *path, const void *image, size_t size,
+				 ModelFile *file)
+{
+	uint8		trailer[DIGEST_BYTES];
+	struct stat status;
+	int			fd;
+
+	fd = OpenTransientFile(temporary, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY);
+	if (fd < 0)
+		report_file_error("create", temporary);
+	write_fully(fd, image, size, temporary);
+	digest_compute(image, size, trailer);
+	write_fully(fd, trailer, sizeof(trailer), temporary);
+	if (fstat(fd, &status) < 0)
+		report_file_error("stat", temporary);
+	(void) durable_rename(temporary, path, ERROR);
+	map_file(fd, &status, path, file);
+	CloseTransientFile(fd);
+}
+
+void
+model_file_publish(const char *digest, LatPrecision precision,
+				   const void *image, size_t size, ModelFile *file)
+{
+	char		path[CACHE_PATH_MAX];
+	char		temporary[CACHE_PATH_MAX];
+
+	build_path(digest, precision, path);
+	snprintf(temporary, sizeof(temporary), CACHE_DIRECTORY "/" TEMPORARY_PREFIX "%d", MyProcPid);
+	PG_ENSURE_ERROR_CLEANUP(remove_temporary, CStringGetDatum(temporary));
+	{
+		write_and_rename(temporary, path, image, size, file);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(remove_temporary, CStringGetDatum(temporary));
+}
+
+void
+model_file_remove(const char *digest)
+{
+	char		path[CACHE_PATH_MAX];
+	LatPrecision precision;
+
+	for (precision = LAT_FP32; precision <= LAT_INT8; precision++)
+	{
+		build_path(digest, precision, path);
+		(void) unlink(path);
+	}
+}
+
+/* ---- one at a time ------------------------------------------------------------------------ */
+
+/*
+ * A file lock, since PostgreSQL's heavyweight locks of this strength are not
+ * to be had on a hot standby.  It is polled, so that a waiter can be cancelled,
+ * and goes with the descriptor, even at a crash.
+ */
+int
+model_file_lock(void)
+{
+	int			fd;
+
+	if (MakePGDirectory(CACHE_DIRECTORY) < 0 && errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create directory \"%s\": %m", CACHE_DIRECTORY)));
+	fd = OpenTransientFile(LOCK_PATH, O_RDWR | O_CREAT | PG_BINARY);
+	if (fd < 0)
+		report_file_error("open", LOCK_PATH);
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0)
+	{
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			break;				/* a file system without locks: at worst work is done twice */
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LOCK_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return fd;
+}
+
+void
+model_file_unlock(int lock)
+{
+	CloseTransientFile(lock);
+}
+
+/* ---- what lies there ---------------------------------------------------------------------- */
+
+/* A temporary file whose writer is gone: it was killed between creation and rename. */
+static bool
+is_orphan(const char *name)
+{
+	int			pid;
+
+	if (strncmp(name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) != 0)
+		return false;
+	pid = atoi(name + strlen(TEMPORARY_PREFIX));
+	return pid == MyProcPid || BackendPidGetProc(pid) == NULL;
+}
+
+/* Nobody has used it since the server started, and that was a while ago. */
+static bool
+is_unused(const char *path)
+{
+	struct stat status;
+
+	return TimestampDifferenceExceeds(PgStartTime, GetCurrentTimestamp(), UNUSED_SECONDS * 1000) &&
+		stat(path, &status) == 0 && modification_time(&status) < PgStartTime;
+}
+
+void
+model_file_sweep(void)
+{
+	DIR		   *directory = AllocateDir(CACHE_DIRECTORY);
+	struct dirent *entry;
+
+	while ((entry = ReadDirExtended(directory, CACHE_DIRECTORY, LOG)) != NULL)
+	{
+		char		path[MAXPGPATH];
+
+		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lock") == 0)
+			continue;
+		snprintf(path, sizeof(path), CACHE_DIRECTORY "/%s", entry->d_name);
+		if (strncmp(entry->d_name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) == 0
+			? is_orphan(entry->d_name) : is_unused(path))
+			(void) unlink(path);
+	}
+	FreeDir(directory);
+}
+
+/* Take a file's name apart; false unless it is a model in this format version. */
+static bool
+parse_name(const char *name, ListedFile *file)
+{
+	char		path[CACHE_PATH_MAX];
+	LatPrecision precision;
+
+	if (strlen(name) <= LAT_DIGEST_LENGTH)
+		return false;
+	memcpy(file->digest, name, LAT_DIGEST_LENGTH);
+	file->digest[LAT_DIGEST_LENGTH] = '\0';
+	for (precision = LAT_FP32; precision <= LAT_INT8; precision++)
+	{
+		file->precision = precision;
+		build_path(file->digest, precision, path);
+		if (strcmp(path + strlen(CACHE_DIRECTORY "/"), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+ListedFile *
+model_file_list(int *count)
+{
+	int			capacity = 16;
+	ListedFile *files = palloc(capacity * sizeof(ListedFile));
+	DIR		   *directory = AllocateDir(CACHE_DIRECTORY);
+	struct dirent *entry;
+
+	*count = 0;
+	if (directory == NULL && errno == ENOENT)
+		return files;
+	while ((entry = ReadDir(directory, CACHE_DIRECTORY)) != NULL)
+	{
+		char		path[MAXPGPATH];
+		struct stat status;
+
+		if (*count == capacity)
+		{
+			capacity *= 2;
+			files = repalloc(files, capacity * sizeof(ListedFile));
+		}
+		snprintf(path, sizeof(path), CACHE_DIRECTORY "/%s", entry->d_name);
+		if (parse_name(entry->d_name, &files[*count]) && stat(path, &status) == 0)
+			files[(*count)++].bytes = status.st_size;
+	}
+	FreeDir(directory);
+	return files;
+}

@@ -178,6 +178,7 @@ lat_answer_question(LatEngine *engine, const LatModel *model, const LatTokens *q
 			break;
 		rank_window(window, &ranking);
 		span->tokens_in += window->tokens;
+		span->multiply_adds += lat_cost(&model->config, window->tokens, batch.lengths, false);
 		for (int i = 0; i < layers; i++)
 			span->tokens_kept += lengths ? window->scaled[i] : window->tokens;
 		if (from + window->context_tokens >= context->count)

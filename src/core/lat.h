@@ -447,6 +447,7 @@ typedef struct LatSpan
 	bool		truncated;		/* the question was cut */
 	int64_t		tokens_in;		/* over all windows */
 	int64_t		tokens_kept;	/* summed over the layers, over all windows */
+	double		multiply_adds;	/* over all windows */
 } LatSpan;
 
 /*

@@ -322,6 +322,7 @@ end_transaction(XactEvent event, void *arg)
 {
 	bool		committed = event == XACT_EVENT_COMMIT || event == XACT_EVENT_PARALLEL_COMMIT;
 	bool		aborted = event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT;
+	bool		outdated = seen_generation != catalog_generation() || removals != NULL;
 	Mapping   **link = &mappings;
 
 	if (!committed && !aborted && event != XACT_EVENT_PREPARE)
@@ -336,7 +337,7 @@ end_transaction(XactEvent event, void *arg)
 		Mapping    *mapping = *link;
 
 		if (mapping->gone ||
-			(seen_generation != catalog_generation() &&
+			(outdated &&
 			 !model_file_is_current(mapping->digest, mapping->precision, &mapping->file)))
 			drop_mapping(link);
 		else

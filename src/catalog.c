@@ -59,6 +59,9 @@ enum
 	MODEL_NAME = 1,
 	MODEL_DIGEST = 2,
 	MODEL_TASK = 3,
+	MODEL_LAYERS = 6,
+	MODEL_HIDDEN = 7,
+	MODEL_MAX_TOKENS = 8,
 	MODEL_PRECISION = 9,
 	CHUNK_SEQ = 2,
 	CHUNK_DATA = 3,
@@ -364,6 +367,9 @@ catalog_find_model(const char *name)
 		row->name = TextDatumGetCString(get_column(&scan, tuple, MODEL_NAME));
 		copy_digest(TextDatumGetCString(get_column(&scan, tuple, MODEL_DIGEST)), row->digest);
 		row->int8_only = strcmp(kind, "int8") == 0;
+		row->layers = DatumGetInt32(get_column(&scan, tuple, MODEL_LAYERS));
+		row->hidden = DatumGetInt32(get_column(&scan, tuple, MODEL_HIDDEN));
+		row->max_tokens = DatumGetInt32(get_column(&scan, tuple, MODEL_MAX_TOKENS));
 		if (!catalog_parse_task(task, &row->task))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
@@ -543,7 +549,7 @@ catalog_content_size(const char *digest)
 	return size;
 }
 
-static void pg_attribute_noreturn()
+static void __attribute__((noreturn))
 report_damage(const char *digest)
 {
 	ereport(ERROR,

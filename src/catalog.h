@@ -18,6 +18,9 @@ typedef struct ModelRow
 	char		digest[LAT_DIGEST_LENGTH + 1];
 	LatTask		task;
 	bool		int8_only;		/* its content is a packed int8 image */
+	int32		layers;			/* these three for estimates, without opening the model */
+	int32		hidden;
+	int32		max_tokens;
 } ModelRow;
 
 /* A row of lat_pareto. */

@@ -15,8 +15,10 @@
 
 #if PG_VERSION_NUM >= 140000
 #include "common/cryptohash.h"
+#include "utils/wait_event.h"
 #else
 #include "common/sha2.h"
+#include "pgstat.h"
 #endif
 
 /* ---- names that changed ------------------------------------------------------------------- */

@@ -39,12 +39,10 @@
 #include "core/format.h"
 #include "digest.h"
 #include "model_file.h"
-#include "pgstat.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #define CACHE_DIRECTORY "pgsql_tmp_lat"
 #define LOCK_PATH CACHE_DIRECTORY "/lock"
@@ -65,12 +63,16 @@ build_path(const char *digest, LatPrecision precision, char *path)
 			 digest, lat_precision_name(precision), LAT_FORMAT_VERSION);
 }
 
-static void pg_attribute_noreturn()
+static void __attribute__((noreturn))
 report_file_error(const char *action, const char *path)
 {
+	bool		disk_full = errno == ENOSPC;
+
 	ereport(ERROR,
 			(errcode_for_file_access(),
-			 errmsg("could not %s file \"%s\": %m", action, path)));
+			 errmsg("could not %s file \"%s\": %m", action, path),
+			 disk_full ? errhint("Packed models lie in the data directory, each about "
+									   "a quarter of its checkpoint's size.") : 0));
 	pg_unreachable();
 }
 

@@ -67,7 +67,7 @@ check_directory(const char *directory)
 }
 
 /* Say why there is no model.safetensors. */
-static void pg_attribute_noreturn()
+static void __attribute__((noreturn))
 report_no_weights(const char *directory)
 {
 	static const char *const pickles[] = {"pytorch_model.bin", "pytorch_model.bin.index.json",

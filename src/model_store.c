@@ -340,7 +340,7 @@ store_pareto(const char *digest, char *(*rows)[PARETO_COLUMNS], int count)
 
 /* ---- SQL functions ------------------------------------------------------------------------ */
 
-static void pg_attribute_noreturn()
+static void __attribute__((noreturn))
 report_no_model(const char *name)
 {
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -30,6 +30,7 @@ extern void host_in_context(LatHost *host, MemoryContext context);
 extern void *host_allocate_aligned(size_t size);
 
 /* ereport(ERROR) for a status of the core: SQLSTATE by status, message and hint by error. */
-extern void report_core_error(LatStatus status, const LatError *error) pg_attribute_noreturn();
+extern void report_core_error(LatStatus status, const LatError *error)
+			__attribute__((noreturn));
 
 #endif							/* LAT_SETTINGS_H */

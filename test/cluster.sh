@@ -52,6 +52,7 @@ start_cluster() {
     export PGHOST=$work PGPORT=54329 PGUSER=lat PGDATABASE=postgres
     export PSQLRC=/dev/null HOME=$work
     unset PGSERVICE PGPASSWORD PGOPTIONS PGDATA
+    mkdir -p "$work"
     cd "$work"
     as_server "$bindir/initdb" --pgdata="$work/data" --username=lat --auth=trust \
         --encoding=UTF8 --locale=C --no-sync >"$work/initdb.log" 2>&1 || {
@@ -91,4 +92,36 @@ stop_cluster() {
             >/dev/null 2>&1 || true
     fi
     rm -rf "$work"
+}
+
+# Copy the server that PG_CONFIG names to a folder, so that tests install into the copy and leave
+# the machine's own alone. PostgreSQL finds its files relative to its programs, as long as the
+# folders lie to each other as they did. Sets PG_CONFIG to the copy's.
+copy_postgres() {
+    local target=$1 kind folder
+    for kind in bindir pkglibdir sharedir; do
+        folder=$("$PG_CONFIG" --$kind)
+        mkdir -p "$target$folder"
+        cp -a "$folder/." "$target$folder/"
+    done
+    for kind in includedir includedir-server; do
+        folder=$("$PG_CONFIG" --$kind)
+        mkdir -p "$(dirname "$target$folder")"
+        [ -e "$target$folder" ] || ln -s "$folder" "$target$folder"
+    done
+    PG_CONFIG=$target$("$PG_CONFIG" --bindir)/pg_config
+    export PG_CONFIG
+}
+
+# Copy what a build and the tests need from the checkout to a folder of the server's user.
+copy_checkout() {
+    local target=$1 entry entries=()
+    for entry in Makefile lat.control sql src test expected models META.json; do
+        [ -e "$entry" ] && entries+=("$entry")
+    done
+    mkdir -p "$target"
+    tar --create --exclude='*.o' --exclude='*.so' --exclude=__pycache__ "${entries[@]}" |
+        tar --extract --directory="$target" --no-same-owner
+    chmod -R u+rwX,go+rX "$target"
+    chown -R "$(server_user)" "$target"
 }

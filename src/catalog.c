@@ -346,7 +346,7 @@ copy_digest(const char *stored, char *digest)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("table lat_model holds a digest that is not a sha256")));
-	strcpy(digest, stored);
+	strlcpy(digest, stored, LAT_DIGEST_LENGTH + 1);
 }
 
 ModelRow *

@@ -148,7 +148,7 @@ install_model(const char *name, char *digest)
 	if (model.content == NULL)
 		return false;
 	open_image(&model, path);
-	strcpy(digest, model.digest);
+	strlcpy(digest, model.digest, LAT_DIGEST_LENGTH + 1);
 	row = store_find_model(name);
 	if (row != NULL && !row->int8_only)
 	{
@@ -156,7 +156,7 @@ install_model(const char *name, char *digest)
 				(errmsg("model \"%s\" is left alone, since it was imported from a checkpoint",
 						name),
 				 errhint("Drop it first to have the model that comes with the extension.")));
-		strcpy(digest, row->digest);
+		strlcpy(digest, row->digest, LAT_DIGEST_LENGTH + 1);
 		return true;
 	}
 	store_model(name, &model);

@@ -147,7 +147,7 @@ enter_mapping(const char *digest, LatPrecision precision, ModelFile *file, LatEr
 		pfree(mapping);
 		return false;
 	}
-	strcpy(mapping->digest, digest);
+	strlcpy(mapping->digest, digest, sizeof(mapping->digest));
 	mapping->precision = precision;
 	mapping->file = *file;
 	mapping->slot = STATS_NO_SLOT;
@@ -240,7 +240,7 @@ schedule_removal(const char *digest, bool on_commit)
 {
 	Removal    *removal = MemoryContextAlloc(TopTransactionContext, sizeof(Removal));
 
-	strcpy(removal->digest, digest);
+	strlcpy(removal->digest, digest, sizeof(removal->digest));
 	removal->subtransaction = GetCurrentSubTransactionId();
 	removal->on_commit = on_commit;
 	removal->next = removals;

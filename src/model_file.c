@@ -338,7 +338,7 @@ is_orphan(const char *name)
 
 	if (strncmp(name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) != 0)
 		return false;
-	pid = atoi(name + strlen(TEMPORARY_PREFIX));
+	pid = (int) strtol(name + strlen(TEMPORARY_PREFIX), NULL, 10);
 	return pid == MyProcPid || BackendPidGetProc(pid) == NULL;
 }
 
@@ -416,7 +416,7 @@ model_file_list(int *count)
 		}
 		snprintf(path, sizeof(path), CACHE_DIRECTORY "/%s", entry->d_name);
 		if (parse_name(entry->d_name, &files[*count]) && stat(path, &status) == 0)
-			files[(*count)++].bytes = status.st_size;
+			files[(*count)++].bytes = Max(status.st_size, DIGEST_BYTES) - DIGEST_BYTES;
 	}
 	FreeDir(directory);
 	return files;

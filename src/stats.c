@@ -182,7 +182,7 @@ stats_attach(const char *digest, LatPrecision precision, uint64 bytes)
 		{
 			slot->database = MyDatabaseId;
 			slot->precision = precision;
-			strcpy(slot->digest, digest);
+			strlcpy(slot->digest, digest, sizeof(slot->digest));
 			clear_counters(slot);
 		}
 		slot->bytes = bytes;
@@ -286,7 +286,7 @@ lat_loaded_models(PG_FUNCTION_ARGS)
 		if (counted[i] || !OidIsValid(slot->database) ||
 			pg_atomic_read_u32(&slot->attached) == 0)
 			continue;
-		strcpy(removed.digest, slot->digest);
+		strlcpy(removed.digest, slot->digest, sizeof(removed.digest));
 		removed.precision = slot->precision;
 		removed.bytes = slot->bytes;
 		put_loaded(&rows, &removed, "removed file", count_attached(&removed, counted));

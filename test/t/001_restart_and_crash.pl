@@ -1,0 +1,51 @@
+# A restart and a crash in the middle of inference change no answer.
+use strict;
+use warnings;
+
+use LatTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $checkpoint = find_checkpoint('SequenceClassification');
+my $server = new_server('main', settings => "restart_after_crash = on\n");
+import_version($server, 'm', make_version($checkpoint, 'v1'));
+
+my $scores = q(SELECT string_agg(label || ' ' || score, ', ' ORDER BY label)
+	FROM generate_series(1, 20) g, lat_scores('text number ' || g, model => 'm'));
+my $before = $server->safe_psql('postgres', $scores);
+like($before, qr/v1_0 /, 'scores before');
+
+$server->restart;
+is($server->safe_psql('postgres', $scores), $before, 'the same after a restart');
+is(scalar(cache_files($server)), 1, 'one packed file');
+
+my $victim = $server->background_psql('postgres', on_error_stop => 0);
+my $pid = $victim->query_safe('SELECT pg_backend_pid()');
+$victim->query_until(qr/running/,
+	"\\echo running\nSELECT count(lat_classify('t ' || g, model => 'm')) FROM generate_series(1, 100000000) g;\n");
+$server->poll_query_until('postgres',
+	"SELECT state = 'active' FROM pg_stat_activity WHERE pid = $pid")
+  or die 'the scoring never started';
+select(undef, undef, undef, 0.5);
+is(kill(9, $pid), 1, 'a backend in inference is killed');
+eval { $victim->quit };
+
+my ($recovered, $output) = (0, '');
+for (1 .. 600)
+{
+	# Until the crash is noticed the old server still accepts connections.
+	if ($server->psql('postgres', 'SELECT pg_postmaster_start_time()', stdout => \$output) == 0
+		&& slurp_file($server->logfile) =~ /all server processes terminated; reinitializing/)
+	{
+		$recovered = 1;
+		last;
+	}
+	select(undef, undef, undef, 0.1);
+}
+ok($recovered, 'the server has recovered');
+is($server->safe_psql('postgres', $scores), $before, 'and answers the same');
+is(scalar(cache_files($server)), 1, 'still one packed file');
+is($server->safe_psql('postgres', 'SELECT count(*) FROM lat_loaded_models'), '1', 'and listed once');
+
+$server->stop;
+done_testing();

@@ -1,0 +1,64 @@
+# What a backend has for itself: little memory, and one thread. The largest model at hand is used.
+use strict;
+use warnings;
+
+use LatTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $limit = 12 * 1024;    # kB that the first inference may add
+my $checkpoint = find_checkpoint('SequenceClassification');
+plan skip_all => 'there is no /proc/PID/smaps_rollup here' unless defined private_memory($$);
+
+my $server = new_server('main');
+$server->safe_psql('postgres', 'SELECT * FROM lat_install_default_models()');
+import_version($server, 'tiny', make_version($checkpoint, 'v1'));
+my ($model, $layers) = split /\|/, $server->safe_psql('postgres',
+	"SELECT name, layers FROM lat_model WHERE task = 'classify' ORDER BY parameters DESC LIMIT 1");
+note("model $model");
+my $text = 'a film that ' . join(' ', map { "repeats itself $_ times," } 1 .. 200);
+my $score = "SELECT score FROM lat_scores('$text', model => '$model') LIMIT 1";
+
+my $other = $server->background_psql('postgres');
+my $expected = $other->query_safe($score);
+note("one backend has the model mapped: its pages are shared from now on");
+
+foreach my $precision ('int8', 'fp32')
+{
+	my $session = $server->background_psql('postgres');
+	$session->query_safe("SET lat.precision = $precision");
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	$session->query_safe("SELECT sum(hashtext(g::text)) FROM generate_series(1, 1000) g");
+
+	# A model that exists in int8 only does not run in fp32.
+	if ($precision eq 'fp32'
+		&& $server->safe_psql('postgres', "SELECT precision FROM lat_model WHERE name = '$model'") eq 'int8')
+	{
+		$score =~ s/'\Q$model\E'/'tiny'/;
+	}
+	else
+	{
+		$other->query_safe("SET lat.precision = $precision");
+	}
+	$other->query_safe($score);
+
+	my $before = private_memory($pid);
+	my $began = time();
+	$session->query_safe($score);
+	my $took = 1000 * (time() - $began);
+	my $grown = private_memory($pid) - $before;
+	note(sprintf('%s: the first call of a connection took %.1f ms, private memory grew by %d kB',
+		$precision, $took, $grown));
+	cmp_ok($grown, '<', $limit, "$precision: private memory grows by less than 12 MB ($grown kB)");
+	is(threads($pid), 1, "$precision: the backend has one thread");
+
+	$session->query_safe($score) for 1 .. 20;
+	my $later = private_memory($pid) - $before;
+	cmp_ok($later, '<', $limit, "$precision: and stays there ($later kB)");
+	is(threads($pid), 1, "$precision: still one thread");
+	$session->quit;
+}
+$other->quit;
+
+$server->stop;
+done_testing();

@@ -44,7 +44,7 @@ run() { # LOG COMMAND...: output to the log, and to the screen if it fails
     local log=$1 status=0
     shift
     "$@" >"$log" 2>&1 </dev/null || status=$?
-    [ $status -ne 0 ] && tail -n 60 "$log"
+    [ $status -ne 0 ] && { grep -v '^gcc \|^clang ' "$log" | tail -n 60; }
     return $status
 }
 

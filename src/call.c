@@ -37,11 +37,13 @@ struct CallSite
 	SnapshotKey snapshot;
 	Oid			user;
 	double		budget;
+	const char *for_task;		/* as requested: lat_scores asks for one of two */
 	text	   *asked;			/* the model argument; NULL: the default */
 
 	/* ... and the resolution. */
 	char	   *name;
 	char		digest[LAT_DIGEST_LENGTH + 1];
+	LatTask		task;
 	bool		full;			/* no lengths */
 	int32		reference_length;
 	int32		lengths[LAT_MAX_LAYERS];
@@ -205,6 +207,7 @@ resolve_site(CallSite *site, const CallRequest *request, const char *asked, doub
 	site->name = NULL;
 	site->name = MemoryContextStrdup(site->context, row->name);
 	strlcpy(site->digest, row->digest, sizeof(site->digest));
+	site->task = row->task;
 	choose_lengths(site, budget);
 }
 
@@ -228,7 +231,7 @@ refresh_site(CallSite *site, const CallRequest *request, text *asked, double bud
 	if (!ActiveSnapshotSet())
 		elog(ERROR, "a model was asked for without an active snapshot");
 	if (snapshot_key_equal(&site->snapshot, &key) && site->user == user
-		&& site->budget == budget && same_name(site->asked, asked))
+		&& site->budget == budget && site->for_task == request->task && same_name(site->asked, asked))
 		return;
 
 	site->snapshot.usable = false;	/* should the next lines fail */
@@ -246,6 +249,7 @@ refresh_site(CallSite *site, const CallRequest *request, text *asked, double bud
 	}
 	site->user = user;
 	site->budget = budget;
+	site->for_task = request->task;
 	site->snapshot = key;
 }
 
@@ -335,6 +339,13 @@ call_begin(Call *call, FunctionCallInfo fcinfo, const CallRequest *request)
 	call->digest = site->digest;
 	call->precision = (LatPrecision) setting_precision;
 	call->model = model_cache_get(site->digest, call->precision);
+	if (call->model->config.task != (int32) site->task)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the row of model \"%s\" says task %s, but its content is for task %s",
+						site->name, lat_task_name(site->task),
+						lat_task_name((LatTask) call->model->config.task)),
+				 errhint("Import the model again.")));
 	call->lengths = site->full ? NULL : site->lengths;
 	call->reference_length = site->reference_length;
 	call->engine = claim_scratch(call->context);

@@ -21,7 +21,11 @@ result_begin(FunctionCallInfo fcinfo, ResultRows *rows)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("set-valued function called in context that cannot accept a set")));
 	old_context = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &rows->type) != TYPEFUNC_COMPOSITE)
+
+	/* To ask the catalogs at each call would leave garbage in the query's memory. */
+	if (info->expectedDesc)
+		rows->type = info->expectedDesc;
+	else if (get_call_result_type(fcinfo, NULL, &rows->type) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	rows->type = CreateTupleDescCopy(rows->type);
 	rows->store = tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0,

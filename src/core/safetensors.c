@@ -428,15 +428,40 @@ lat_tensors_find(const LatTensors *tensors, const char *name)
  * A half is a float whose exponent is offset by 112: shift its bits into place
  * and multiply by 2^112.  The product is exact, for subnormal halves too.
  */
-static inline float
-half_to_float(uint16_t half)
+static void
+convert_halves(const uint8_t *from, size_t count, float *to)
 {
-	uint32_t	bits = (uint32_t) (half & 0x7fff) << 13;
-	float		magnitude;
+	for (size_t i = 0; i < count; i++)
+	{
+		uint16_t	half;
+		uint32_t	bits;
+		uint32_t	magnitude;
+		float		scaled;
 
-	memcpy(&magnitude, &bits, sizeof(magnitude));
-	magnitude *= 0x1p112f;
-	return half & 0x8000 ? -magnitude : magnitude;
+		memcpy(&half, from + 2 * i, sizeof(half));
+		bits = (uint32_t) half;
+		magnitude = (bits & 0x7fff) << 13;
+		memcpy(&scaled, &magnitude, sizeof(scaled));
+		scaled *= 0x1p112f;
+		memcpy(&magnitude, &scaled, sizeof(magnitude));
+		magnitude |= (bits & 0x8000) << 16;
+		memcpy(&to[i], &magnitude, sizeof(float));
+	}
+}
+
+/* A bfloat16 is the upper half of a float. */
+static void
+convert_bfloats(const uint8_t *from, size_t count, float *to)
+{
+	for (size_t i = 0; i < count; i++)
+	{
+		uint16_t	half;
+		uint32_t	bits;
+
+		memcpy(&half, from + 2 * i, sizeof(half));
+		bits = (uint32_t) half << 16;
+		memcpy(&to[i], &bits, sizeof(float));
+	}
 }
 
 void
@@ -444,25 +469,12 @@ lat_tensor_floats(const LatTensor *tensor, uint64_t first, size_t count, float *
 {
 	const uint8_t *from = tensor->data + first * (uint64_t) tensor->element_size;
 
-	if (tensor->dtype == LAT_DTYPE_F32)
-	{
+	if (tensor->dtype == LAT_DTYPE_F16)
+		convert_halves(from, count, to);
+	else if (tensor->dtype == LAT_DTYPE_BF16)
+		convert_bfloats(from, count, to);
+	else
 		memcpy(to, from, count * sizeof(float));
-		return;
-	}
-	for (size_t i = 0; i < count; i++)
-	{
-		uint16_t	half;
-
-		memcpy(&half, from + 2 * i, sizeof(half));
-		if (tensor->dtype == LAT_DTYPE_F16)
-			to[i] = half_to_float(half);
-		else
-		{
-			uint32_t	bits = (uint32_t) half << 16;
-
-			memcpy(&to[i], &bits, sizeof(float));
-		}
-	}
 }
 
 bool

@@ -42,6 +42,7 @@ static const LatHost host = {allocate, release, never_interrupted, NULL};
 
 /* text: the words, each followed by a newline; the added tokens are those in brackets. */
 Tokenizer  *tokenizer_open(const char *text, int32_t count, int lowercase, int strip_accents);
+void		tokenizer_close(Tokenizer *tokenizer);
 const char *tokenizer_error(const Tokenizer *tokenizer);
 int			tokenizer_run(Tokenizer *tokenizer, int which, const char *text, size_t bytes,
 						  int continues, int32_t limit);
@@ -83,6 +84,16 @@ tokenizer_open(const char *text, int32_t count, int lowercase, int strip_accents
 		(void) lat_vocabulary_verify(&tokenizer->model.vocabulary, &tokenizer->error);
 	free(words);
 	return tokenizer;
+}
+
+void
+tokenizer_close(Tokenizer *tokenizer)
+{
+	lat_tokens_release(&host, &tokenizer->tokens[0]);
+	lat_tokens_release(&host, &tokenizer->tokens[1]);
+	lat_input_release(&host, &tokenizer->input);
+	free(tokenizer->section);
+	free(tokenizer);
 }
 
 const char *

@@ -112,7 +112,7 @@ check_regress() {
         [ $status -ne 0 ] && head -n 120 regression.diffs 2>/dev/null
         count_regress "$logs/regress-$kernels.log" $status
     done
-    (stop_cluster "$work/regress")
+    (KEEP='' stop_cluster "$work/regress")
     unset PGHOST PGPORT PGUSER PGDATABASE
     cd "$tree"
 }
@@ -145,7 +145,11 @@ check_tap() {
     for file in ${TAP:-test/t/*.pl}; do
         name=$(basename "$file" .pl)
         begin "$name"
-        grep -E '^not ok|^# ' "$logs/tap-$name.log" | head -n 40
+        sed -n 's/^# measured: /   /p; /^not ok/p; /^#   /p' "$logs/tap-$name.log" | grep -v "=>" | head -n 40
+        if [ "$(cat "$logs/tap-$name.status")" -ne 0 ]; then
+            grep -hE '^error running|ERROR:|FATAL:|PANIC:' "$work/tap/$name"/*/log/regress_log_* \
+                "$work/tap/$name"/log/regress_log_* 2>/dev/null | tail -n 10
+        fi
         count_tap "$logs/tap-$name.log" "$(cat "$logs/tap-$name.status")"
     done
 }

@@ -68,7 +68,7 @@ check_version() { # PREFIX of an installation
     cp -a "$work/tree" "$tree"
     cd "$tree"
     if ! { make -j2 COPT=-Werror all && make install; } >"$log" 2>&1 </dev/null; then
-        tail -n 40 "$log"
+        grep -v '^gcc \|^clang ' "$log" | tail -n 40
         count 0 1
         return
     fi
@@ -84,7 +84,7 @@ check_version() { # PREFIX of an installation
         head -n 120 regression.diffs 2>/dev/null
     fi
     count_regress "$log" $status
-    (stop_cluster "$work/cluster-$version")
+    (KEEP='' stop_cluster "$work/cluster-$version")
 }
 
 for prefix in "$work"/wheel/*/pginstall*; do

@@ -66,7 +66,7 @@ foreach my $k (1 .. $replacements)
 	$most = $held if $held > $most;
 	select(undef, undef, undef, 0.05);
 }
-note("at most $most packed files at any time");
+measured("at most $most packed files at any time");
 
 # Let every client finish what it began before the last replacement.
 my %seen_at = map { $_ => scalar(() = ${ $runs[$_]{out} } =~ /^saw/mg) } 0 .. $#runs;

@@ -24,7 +24,8 @@ is($without->safe_psql('postgres', $scores), $expected, 'without it the scores a
 is(scalar(cache_files($without)), 1, 'one packed file');
 is($without->safe_psql('postgres', 'SELECT count(*), count(attached) FROM lat_loaded_models'),
 	'1|0', 'it is listed, without a count of who has it');
-is($without->safe_psql('postgres', 'SELECT count(*) FROM pg_stat_lat'), '0', 'nothing is counted');
+is(error_of($without, 'postgres', 'SELECT count(*) FROM pg_stat_lat;'),
+	'55000', 'pg_stat_lat says what it needs');
 
 my $session = $without->background_psql('postgres', on_error_stop => 0);
 is($session->query_safe($label), 'v0', 'a session scores');

@@ -11,18 +11,16 @@ my $checkpoint = find_checkpoint('SequenceClassification');
 plan skip_all => 'there is no /proc/PID/smaps_rollup here' unless defined private_memory($$);
 
 my $server = new_server('main');
-$server->safe_psql('postgres', 'SELECT * FROM lat_install_default_models()');
+install_default_models($server);
 import_version($server, 'tiny', make_version($checkpoint, 'v1'));
 my ($model, $layers) = split /\|/, $server->safe_psql('postgres',
 	"SELECT name, layers FROM lat_model WHERE task = 'classify' ORDER BY parameters DESC LIMIT 1");
-note("model $model");
+measured("the model is $model");
 my $text = 'a film that ' . join(' ', map { "repeats itself $_ times," } 1 .. 200);
 my $score = "SELECT score FROM lat_scores('$text', model => '$model') LIMIT 1";
 
 my $other = $server->background_psql('postgres');
 my $expected = $other->query_safe($score);
-note("one backend has the model mapped: its pages are shared from now on");
-
 foreach my $precision ('int8', 'fp32')
 {
 	my $session = $server->background_psql('postgres');
@@ -47,7 +45,7 @@ foreach my $precision ('int8', 'fp32')
 	$session->query_safe($score);
 	my $took = 1000 * (time() - $began);
 	my $grown = private_memory($pid) - $before;
-	note(sprintf('%s: the first call of a connection took %.1f ms, private memory grew by %d kB',
+	measured(sprintf('%s: the first call of a connection took %.1f ms, private memory grew by %d kB',
 		$precision, $took, $grown));
 	cmp_ok($grown, '<', $limit, "$precision: private memory grows by less than 12 MB ($grown kB)");
 	is(threads($pid), 1, "$precision: the backend has one thread");

@@ -34,7 +34,7 @@ foreach my $name (sort keys %statements)
 	my $began = time();
 	$session->query("SELECT $statements{$name};");
 	my $took = time() - $began;
-	note(sprintf('%s: %.0f ms past the timeout', $name, 1000 * ($took - 0.2)));
+	measured(sprintf('%s: %.0f ms past the timeout', $name, 1000 * ($took - 0.2)));
 	if ($session->{stderr} =~ /57014/)
 	{
 		cmp_ok($took, '<', 0.2 + $patience, "$name: the timeout strikes");
@@ -81,7 +81,7 @@ $server->safe_psql('postgres', 'CREATE DATABASE bystander');
 $began = time();
 $server->safe_psql('postgres', 'DROP DATABASE bystander');
 my $took = time() - $began;
-note(sprintf('DROP DATABASE took %.0f ms beside inference', 1000 * $took));
+measured(sprintf('DROP DATABASE took %.0f ms beside inference', 1000 * $took));
 cmp_ok($took, '<', $patience, 'DROP DATABASE is not held up');
 
 $server->stop('immediate');

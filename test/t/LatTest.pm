@@ -10,8 +10,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(find_checkpoint make_version new_server import_version error_of cache_files
-  private_memory threads);
+our @EXPORT = qw(find_checkpoint make_version new_server import_version install_default_models
+  error_of measured cache_files private_memory threads);
 
 # Folder of the source tree; the checkpoints lie in test/golden.
 my $source = $ENV{LAT_SOURCE} || '.';
@@ -90,6 +90,20 @@ sub import_version
 		"SELECT lat_import_model('$name', '$folder')");
 }
 
+# The models that come with the extension, if they do. Returns how many.
+sub install_default_models
+{
+	my ($server) = @_;
+	return 0 unless glob("$source/models/*.latpack");
+	return $server->safe_psql('postgres', 'SELECT count(*) FROM lat_install_default_models()');
+}
+
+# A figure worth printing in the run's own output.
+sub measured
+{
+	note("measured: $_[0]");
+}
+
 # SQLSTATE of the first error of these statements, or '' if there was none.
 sub error_of
 {
@@ -104,8 +118,12 @@ sub error_of
 sub cache_files
 {
 	my ($server) = @_;
-	opendir(my $folder, $server->data_dir . '/pgsql_tmp_lat') or return ();
-	return grep { /^[0-9a-f]{64}\./ } readdir($folder);
+	my @names;
+	if (opendir(my $folder, $server->data_dir . '/pgsql_tmp_lat'))
+	{
+		@names = grep { /^[0-9a-f]{64}\./ } readdir($folder);
+	}
+	return @names;
 }
 
 # Kilobytes that a process has for itself alone.

@@ -306,7 +306,7 @@ COMMENT ON FUNCTION @extschema@.lat_trace(pg_catalog.text, pg_catalog.text, pg_c
 
 CREATE FUNCTION @extschema@.lat_loaded_models(
 		OUT digest pg_catalog.text,
-		OUT precision pg_catalog.text,
+		OUT "precision" pg_catalog.text,
 		OUT bytes pg_catalog.int8,
 		OUT "where" pg_catalog.text,
 		OUT attached pg_catalog.int4
@@ -323,7 +323,7 @@ COMMENT ON VIEW @extschema@.lat_loaded_models IS 'packed models that all session
 CREATE FUNCTION @extschema@.pg_stat_lat(
 		OUT datid pg_catalog.oid,
 		OUT digest pg_catalog.text,
-		OUT precision pg_catalog.text,
+		OUT "precision" pg_catalog.text,
 		OUT calls pg_catalog.int8,
 		OUT rows pg_catalog.int8,
 		OUT tokens_in pg_catalog.int8,

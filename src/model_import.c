@@ -263,7 +263,7 @@ Datum
 lat_import_model(PG_FUNCTION_ARGS)
 {
 	char	   *name = store_text_argument(fcinfo, 0, "name");
-	Checkpoint	checkpoint = {store_text_argument(fcinfo, 1, "directory")};
+	Checkpoint	checkpoint = {.directory = store_text_argument(fcinfo, 1, "directory")};
 	MemoryContext context;
 	MemoryContext old_context;
 	NewModel	model;

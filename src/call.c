@@ -105,7 +105,8 @@ clip_budget(double budget)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("budget must be greater than 0 and at most 1, not %g", budget),
-				 errhint("A budget is the share of the full computation that a call may use; 1 is all of it.")));
+				 errhint("A budget is the share of the full computation that a call may use; "
+						 "1 is all of it.")));
 	return Min(budget, setting_max_budget);
 }
 
@@ -128,7 +129,8 @@ find_default(const char *task)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no default model for task %s", task),
-				 errhint("Call lat_install_default_models(), or lat_set_default('%s', model) to name one of yours.",
+				 errhint("Call lat_install_default_models(), or lat_set_default('%s', model) "
+						 "to name one of yours.",
 						 task)));
 	return name;
 }
@@ -176,7 +178,8 @@ choose_lengths(CallSite *site, double budget)
 		site->warned = true;
 		if (choice == LAT_CHOOSE_FULL)
 			ereport(WARNING,
-					(errmsg("model \"%s\" has no length configurations: it runs in full", site->name),
+					(errmsg("model \"%s\" has no length configurations: it runs in full",
+							site->name),
 					 errhint("Configurations are rows of lat_pareto.")));
 		else
 			ereport(WARNING,
@@ -231,7 +234,8 @@ refresh_site(CallSite *site, const CallRequest *request, text *asked, double bud
 	if (!ActiveSnapshotSet())
 		elog(ERROR, "a model was asked for without an active snapshot");
 	if (snapshot_key_equal(&site->snapshot, &key) && site->user == user
-		&& site->budget == budget && site->for_task == request->task && same_name(site->asked, asked))
+		&& site->budget == budget && site->for_task == request->task
+		&& same_name(site->asked, asked))
 		return;
 
 	site->snapshot.usable = false;	/* should the next lines fail */
@@ -274,19 +278,24 @@ find_site(FunctionCallInfo fcinfo)
 /* ---- memory ------------------------------------------------------------------------------- */
 
 /*
- * Runs when a call's context goes, by call_end or by an error.  After an error
- * nobody knows what state the engine was left in: its memory goes as a whole.
+ * After an error nobody knows what state the engine was left in: its memory
+ * goes as a whole.
  */
+static void
+reset_scratch(void)
+{
+	MemoryContextReset(scratch.context);
+	scratch.engine.block = NULL;
+	scratch.engine.block_size = 0;
+	scratch.busy = false;
+}
+
+/* Runs when a call's context goes, by call_end or by an error. */
 static void
 trim_scratch(void *unused)
 {
 	if (scratch.busy)
-	{
-		MemoryContextReset(scratch.context);
-		scratch.engine.block = NULL;
-		scratch.engine.block_size = 0;
-		scratch.busy = false;
-	}
+		reset_scratch();
 	else if (scratch.engine.block_size > SCRATCH_KEPT)
 		lat_engine_release(&scratch.engine);
 }
@@ -303,6 +312,8 @@ claim_scratch(MemoryContext call_context)
 		host_in_context(&scratch.host, scratch.context);
 		scratch.engine.host = &scratch.host;
 	}
+	if (scratch.busy)
+		reset_scratch();		/* the context of a call that failed is still about */
 	callback = MemoryContextAllocZero(call_context, sizeof(MemoryContextCallback));
 	callback->func = trim_scratch;
 	MemoryContextRegisterResetCallback(call_context, callback);

@@ -72,6 +72,7 @@ typedef struct CallText
 	const char *bytes;			/* in the server encoding */
 	size_t		size;
 	bool		whole;			/* that is all of it */
+	struct varlena *copy;		/* what bytes lie in, unless in the argument itself */
 	LatTokens	tokens;
 } CallText;
 

@@ -128,7 +128,8 @@ explicit_lengths(const Call *call, ArrayType *array, int32 tokens)
 	if (fraction > setting_max_budget + FRACTION_SLACK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("these lengths spend %.3f of the full computation, but lat.max_budget is %g",
+				 errmsg("these lengths spend %.3f of the full computation, "
+						"but lat.max_budget is %g",
 						fraction, setting_max_budget),
 				 errhint("Give smaller lengths, or ask a superuser to raise lat.max_budget.")));
 	return lengths;

@@ -135,7 +135,7 @@ find_default(const char *task)
 	return name;
 }
 
-static void pg_attribute_noreturn()
+static void __attribute__((noreturn))
 report_wrong_task(const ModelRow *row, const char *task)
 {
 	char	   *names = catalog_list_models(task);

@@ -137,7 +137,7 @@ lat_scores(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-static void pg_attribute_noreturn()
+static void __attribute__((noreturn))
 report_unknown_label(const Call *call, const text *label)
 {
 	StringInfoData names;

@@ -7,6 +7,7 @@ SELECT current_database() AS here \gset
 \set tokens 'SELECT c.id, t.token, substring(c.body FROM t.start FOR t.stop - t.start + 1) AS original FROM contexts c, lat_tokenize(c.body) t WHERE t.start IS NOT NULL AND c.id <= 2 ORDER BY c.id, t.pos'
 
 -- one byte a character
+DROP DATABASE IF EXISTS regress_lat_latin1;
 CREATE DATABASE regress_lat_latin1 TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C';
 \c regress_lat_latin1
 SET client_min_messages = warning;
@@ -22,6 +23,7 @@ SELECT lat_classify(body) = lat_classify(left(body, 2000)) AS cut FROM contexts 
 DROP DATABASE regress_lat_latin1;
 
 -- characters that are two code points
+DROP DATABASE IF EXISTS regress_lat_jis;
 CREATE DATABASE regress_lat_jis TEMPLATE template0 ENCODING 'EUC_JIS_2004' LOCALE 'C';
 \c regress_lat_jis
 SET client_min_messages = warning;
@@ -38,6 +40,7 @@ SELECT lat_classify(body) = lat_classify(left(body, 2000)) AS cut FROM contexts 
 DROP DATABASE regress_lat_jis;
 
 -- bytes of no known encoding: UTF-8 if they can be read so
+DROP DATABASE IF EXISTS regress_lat_ascii;
 CREATE DATABASE regress_lat_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C';
 \c regress_lat_ascii
 SET client_min_messages = warning;

@@ -4,15 +4,16 @@
  *
  * Sort the words by root and bytes; then every node is a range of the sorted
  * list at a depth, its children the runs of equal bytes there.  For each node,
- * in turn, a base is sought among the free slots (a linked list) such that all
- * children's slots are free.  A search gives up after MAX_ATTEMPTS and takes
- * the end of the array, which bounds the time whatever the words are.
+ * in turn, a base is sought such that all children's slots are free, trying
+ * the free slots (a linked list) for the first child.  A slot that has failed
+ * MAX_FAILURES times leaves the list, which bounds the time whatever the words
+ * are; where no slot fits, the array grows.
  */
 #include "trie.h"
 
 #include <string.h>
 
-#define MAX_ATTEMPTS 64
+#define MAX_FAILURES 32
 
 /* A node whose children are yet to be placed: entries first .. last - 1 share its depth bytes. */
 typedef struct Pending
@@ -23,11 +24,12 @@ typedef struct Pending
 	uint32_t	depth;
 } Pending;
 
-/* A slot of the array being built; free ones form a ring through slot 0. */
+/* A slot of the array being built; free ones form a list, a ring through slot 0. */
 typedef struct Slot
 {
 	uint32_t	next;
 	uint32_t	previous;
+	uint8_t		failures;		/* MAX_FAILURES: no longer in the list */
 	bool		taken;
 	bool		is_base;		/* some node has its base here */
 } Slot;
@@ -90,15 +92,16 @@ grow_slots(Builder *builder, uint32_t needed, LatError *error)
 	LatTrieNode *nodes;
 	Slot	   *slots;
 
+	if (needed <= builder->capacity)
+		return LAT_OK;
 	while (capacity < needed)
 		capacity *= 2;
-	if (capacity == builder->capacity)
-		return LAT_OK;
 	if (capacity > LAT_TRIE_SLOTS)
 	{
 		lat_fail(error, LAT_UNSUPPORTED, "vocabulary needs a trie of %u slots, the limit is %d",
 				 capacity, LAT_TRIE_SLOTS);
-		return lat_hint(error, LAT_UNSUPPORTED, "Use a model with a smaller vocabulary.");
+		lat_hint(error, LAT_UNSUPPORTED, "Use a model with a smaller vocabulary.");
+		return LAT_UNSUPPORTED;
 	}
 	nodes = builder->host->alloc(builder->host->arg, capacity * sizeof(LatTrieNode));
 	slots = builder->host->alloc(builder->host->arg, capacity * sizeof(Slot));
@@ -106,7 +109,8 @@ grow_slots(Builder *builder, uint32_t needed, LatError *error)
 	{
 		builder->host->release(builder->host->arg, nodes);
 		builder->host->release(builder->host->arg, slots);
-		return lat_fail(error, LAT_NO_MEMORY, "out of memory for the trie of a vocabulary");
+		lat_fail(error, LAT_NO_MEMORY, "out of memory for the trie of a vocabulary");
+		return LAT_NO_MEMORY;
 	}
 	if (builder->capacity)
 	{
@@ -132,41 +136,56 @@ grow_slots(Builder *builder, uint32_t needed, LatError *error)
 }
 
 static void
+unlink_slot(Slot *slots, uint32_t slot)
+{
+	slots[slots[slot].previous].next = slots[slot].next;
+	slots[slots[slot].next].previous = slots[slot].previous;
+}
+
+static void
 take_slot(Builder *builder, uint32_t slot)
 {
-	Slot	   *taken = &builder->slots[slot];
-
-	builder->slots[taken->previous].next = taken->next;
-	builder->slots[taken->next].previous = taken->previous;
-	taken->taken = true;
+	if (builder->slots[slot].failures < MAX_FAILURES)
+		unlink_slot(builder->slots, slot);
+	builder->slots[slot].taken = true;
 	if (slot + 1 > builder->used)
 		builder->used = slot + 1;
 }
 
-/* Find a base under which the children's labels (ascending) all fall on free slots. */
+/* True if all children (labels ascending) fall on free slots under a base that is no one else's. */
+static bool
+base_fits(const Builder *builder, uint32_t base, const uint8_t *labels, int count)
+{
+	if (base + 256 > builder->capacity || builder->slots[base].is_base)
+		return false;
+	for (int i = 0; i < count; i++)
+		if (builder->slots[base + labels[i]].taken)
+			return false;
+	return true;
+}
+
 static LatStatus
 find_base(Builder *builder, const uint8_t *labels, int count, uint32_t *base, LatError *error)
 {
-	uint32_t	slot = builder->slots[0].next;
+	Slot	   *slots = builder->slots;
+	uint32_t	next;
 
-	for (int attempt = 0; attempt < MAX_ATTEMPTS && slot != 0; attempt++)
+	for (uint32_t slot = slots[0].next; slot != 0; slot = next)
 	{
-		if (slot > labels[0] && slot - labels[0] + 256 <= builder->capacity &&
-			!builder->slots[slot - labels[0]].is_base)
+		next = slots[slot].next;
+		if (slot > labels[0])
 		{
-			int			fit = 1;
-
 			*base = slot - labels[0];
-			while (fit < count && !builder->slots[*base + labels[fit]].taken)
-				fit++;
-			if (fit == count)
+			if (*base + 256 > builder->capacity)
+				break;
+			if (base_fits(builder, *base, labels, count))
 				return LAT_OK;
 		}
-		slot = builder->slots[slot].next;
+		if (++slots[slot].failures == MAX_FAILURES)
+			unlink_slot(slots, slot);
 	}
+	/* Behind the last slot taken, no node has its base unless its children were taken there. */
 	*base = builder->used;
-	while (*base < builder->capacity && builder->slots[*base].is_base)
-		*base += 1;
 	return grow_slots(builder, *base + 256, error);
 }
 

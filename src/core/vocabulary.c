@@ -218,8 +218,8 @@ lat_vocabulary_open(const void *section, size_t size, int32_t count, LatVocabula
 		return lat_fail(error, LAT_BAD_MODEL, "vocabulary section has %u trie slots, expected %d "
 						"to %d", header->trie_nodes, LAT_ROOTS + 256, LAT_TRIE_SLOTS);
 	if (locate_parts(header, &nodes_at, &added_at, &text_at) != size)
-		return lat_fail(error, LAT_BAD_MODEL, "vocabulary section has %zu bytes, its header says "
-						"%llu", size, (unsigned long long) (text_at + header->text_bytes));
+		return lat_fail(error, LAT_BAD_MODEL, "vocabulary section has %zu bytes, which is not what "
+						"its header says", size);
 	vocabulary->section = bytes;
 	vocabulary->size = size;
 	vocabulary->offsets = (const uint32_t *) (bytes + HEADER_SIZE);

@@ -18,8 +18,9 @@
 	do { if (!(condition)) { fprintf(stderr, "broken: %s\n", #condition); abort(); } } while (0)
 
 static const char *const words[] = {
-	"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "b", "##b", "the", "##ing", "un", "##s",
-	".", "[", "]", "s", "i", "##i", "\xc3\xa9", "\xe4\xb8\xad", "##\xf0\x9d\x85\xa5", "\xcc\x81", "A"
+	"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "b", "##b", "the", "##ing", "un",
+	"##s", ".", "[", "]", "s", "i", "##i", "\xc3\xa9", "\xe4\xb8\xad", "##\xf0\x9d\x85\xa5",
+	"\xcc\x81", "A"
 };
 
 #define WORDS ((int32_t) (sizeof(words) / sizeof(words[0])))
@@ -93,7 +94,8 @@ read_sound(const LatModel *model, const char *text, size_t bytes, uint16_t numbe
 	LatTokens	part = {0};
 	LatInput	input;
 	LatError	error;
-	LatStatus	status = lat_tokenize_text(&host, model, text, bytes, false, INT32_MAX, &whole, &error);
+	LatStatus	status = lat_tokenize_text(&host, model, text, bytes, false, INT32_MAX, &whole,
+										   &error);
 
 	REQUIRE(status == LAT_OK || status == LAT_BAD_TEXT);
 	if (status == LAT_OK)
@@ -112,7 +114,8 @@ read_sound(const LatModel *model, const char *text, size_t bytes, uint16_t numbe
 								  &error) == LAT_OK);
 		REQUIRE(!part.complete);
 		require_prefix(&whole, &part);
-		REQUIRE(lat_tokenize_text(&host, model, text, bytes, false, limit, &part, &error) == LAT_OK);
+		REQUIRE(lat_tokenize_text(&host, model, text, bytes, false, limit, &part,
+								  &error) == LAT_OK);
 		REQUIRE(part.count >= (limit < whole.count ? limit : whole.count));
 		REQUIRE(part.complete == (part.count == whole.count));
 		require_prefix(&whole, &part);

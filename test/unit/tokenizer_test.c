@@ -66,7 +66,8 @@ open_tokenizer(Tokenizer *tokenizer, const char *words, bool uncased)
 
 		list[i] = (LatWord) {words, (size_t) (stop - words)};
 		for (int k = 0; k < 5; k++)
-			if (strlen(special[k]) == list[i].bytes && memcmp(special[k], words, list[i].bytes) == 0)
+			if (strlen(special[k]) == list[i].bytes &&
+				memcmp(special[k], words, list[i].bytes) == 0)
 				added[added_count++] = i;
 		words = stop + 1;
 	}
@@ -272,8 +273,8 @@ test_golden(Tokenizer *uncased, Tokenizer *cased)
 		if (strcmp(fields[0], "pair") == 0)
 			check_golden_pair(uncased, fields + 1, number);
 		else
-			check_golden_text(strcmp(fields[0], "cased") == 0 ? cased : uncased, fields[1], fields[2],
-							  number);
+			check_golden_text(strcmp(fields[0], "cased") == 0 ? cased : uncased, fields[1],
+							  fields[2], number);
 		line = stop + 1;
 	}
 	CHECK(number > 1000, "the golden file has %d lines", number);
@@ -332,13 +333,15 @@ test_bad_text(Tokenizer *small)
 {
 	static const char *const bad[] = {
 		"\x80", "a\xff", "\xc0\xaf", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
-		"\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xc3(", "\xe2\x28\xa1", "\xe4\xb8", "a\xf0\x9f\x98",
+		"\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xc3(", "\xe2\x28\xa1", "\xe4\xb8",
+		"a\xf0\x9f\x98",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		CHECK(tokenize(small, bad[i], strlen(bad[i]), false, NO_LIMIT) == LAT_BAD_TEXT &&
 			  small->error.hint[0] != '\0', "invalid UTF-8, case %zu", i);
-	CHECK(tokenize(small, "a \xf0\x9f\x98", 5, true, NO_LIMIT) == LAT_OK, "a cut character is no error");
+	CHECK(tokenize(small, "a \xf0\x9f\x98", 5, true, NO_LIMIT) == LAT_OK,
+		  "a cut character is no error");
 	CHECK(tokenize(small, "a \xf0\x9f( b", 7, true, NO_LIMIT) == LAT_BAD_TEXT, "but a bad one is");
 }
 
@@ -394,7 +397,8 @@ test_interrupts(Tokenizer *small)
 		asked = 1000 - small->host.interrupt_at;
 		CHECK(asked >= 14 && asked <= 17, "asked %ld times in a megabyte, text %zu", asked, i);
 		small->host.interrupt_at = 3;
-		CHECK(tokenize(small, text, used, false, NO_LIMIT) == LAT_INTERRUPTED, "interrupted, text %zu", i);
+		CHECK(tokenize(small, text, used, false, NO_LIMIT) == LAT_INTERRUPTED,
+			  "interrupted, text %zu", i);
 		small->host.interrupt_at = -1;
 	}
 	free(text);
@@ -418,8 +422,8 @@ test_no_memory(void)
 		tokenizer.host.fail_at = fail;
 		status = tokenize(&tokenizer, text, sizeof(text), false, NO_LIMIT);
 		if (status == LAT_OK)
-			status = lat_build_input(&tokenizer.host.host, &tokenizer.model, &tokenizer.tokens, NULL,
-									 10, &input, &tokenizer.error);
+			status = lat_build_input(&tokenizer.host.host, &tokenizer.model, &tokenizer.tokens,
+									 NULL, 10, &input, &tokenizer.error);
 		tokenizer.host.fail_at = -1;
 		lat_input_release(&tokenizer.host.host, &input);
 		close_tokenizer(&tokenizer);
@@ -472,7 +476,8 @@ test_bad_vocabularies(void)
 	close_tokenizer(&tokenizer);
 	CHECK(open_tokenizer(&tokenizer, "a\n##b\n##b\n", true) == LAT_BAD_MODEL, "a piece twice");
 	close_tokenizer(&tokenizer);
-	CHECK(open_tokenizer(&tokenizer, "a\n\xff\n", true) == LAT_BAD_MODEL, "a word that is no UTF-8");
+	CHECK(open_tokenizer(&tokenizer, "a\n\xff\n", true) == LAT_BAD_MODEL,
+		  "a word that is no UTF-8");
 	close_tokenizer(&tokenizer);
 	CHECK(open_tokenizer(&tokenizer, "", true) == LAT_BAD_MODEL, "no words");
 	close_tokenizer(&tokenizer);
@@ -500,8 +505,9 @@ test_bad_vocabularies(void)
 		tokenizer.model.vocabulary = sound;
 		bytes[at] = saved;
 	}
-	CHECK(lat_vocabulary_open(tokenizer.section, tokenizer.size - 1, 21, &tokenizer.model.vocabulary,
-							  NULL) == LAT_BAD_MODEL, "a section cut short");
+	CHECK(lat_vocabulary_open(tokenizer.section, tokenizer.size - 1, 21,
+							  &tokenizer.model.vocabulary, NULL) == LAT_BAD_MODEL,
+		  "a section cut short");
 	CHECK(lat_vocabulary_open(tokenizer.section, tokenizer.size, 22, &tokenizer.model.vocabulary,
 							  NULL) == LAT_BAD_MODEL, "another number of words");
 	close_tokenizer(&tokenizer);
@@ -525,8 +531,9 @@ test_truncation(Tokenizer *small)
 		for (int which = 0; which < 2; which++)
 			lat_tokenize_text(host, &small->model, "..........", (size_t) cases[i][which], false,
 							  NO_LIMIT, &tokens[which], NULL);
-		CHECK(lat_build_input(host, &small->model, &tokens[0], &tokens[1], cases[i][2], &input, NULL)
-			  == LAT_OK && input.tokens == cases[i][3] + cases[i][4] + 3 && input.ids[0] == 2 &&
+		CHECK(lat_build_input(host, &small->model, &tokens[0], &tokens[1], cases[i][2], &input,
+							  NULL) == LAT_OK && input.tokens == cases[i][3] + cases[i][4] + 3 &&
+			  input.ids[0] == 2 &&
 			  input.ids[cases[i][3] + 1] == 3 && input.sources[cases[i][3] + 1] == -1 &&
 			  input.segments[cases[i][3] + 1] == 0 && input.segments[input.tokens - 1] == 1 &&
 			  input.truncated == (cases[i][0] + cases[i][1] > cases[i][3] + cases[i][4]),
@@ -552,7 +559,8 @@ main(void)
 	char	   *words = read_file(GOLDEN "tokenizer.vocab", &size);
 
 	if (CHECK(words != NULL, "%stokenizer.vocab can be read", GOLDEN) &&
-		CHECK(open_tokenizer(&uncased, words, true) == LAT_OK, "uncased: %s", uncased.error.message) &&
+		CHECK(open_tokenizer(&uncased, words, true) == LAT_OK, "uncased: %s",
+			  uncased.error.message) &&
 		CHECK(open_tokenizer(&cased, words, false) == LAT_OK, "cased: %s", cased.error.message))
 	{
 		test_golden(&uncased, &cased);

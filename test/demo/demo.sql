@@ -54,47 +54,53 @@ SELECT m.name, p.lengths, round(p.fraction::numeric, 2) AS fraction, round(p.qua
 FROM lat_pareto p JOIN lat_model m USING (digest)
 ORDER BY m.name, p.fraction;
 
-\echo '== The same query at three budgets'
-CREATE TEMP TABLE scored (budget float8, id int, label text);
-CREATE TEMP TABLE answered (budget float8, id int, answer text, expected text);
-CREATE TEMP TABLE spent (query text, budget float8, milliseconds float8);
-DO $$
+\echo '== The same query at three budgets (time: the best of three runs)'
+\echo 'SELECT id, lat_classify(body, 0.5) FROM reviews;'
+CREATE TEMP TABLE results (query text, budget float8, id int, result text, expected text);
+CREATE TEMP TABLE times (query text, budget float8, milliseconds float8);
+CREATE FUNCTION try_budget(query text, tried float8, statement text) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
-    tried   float8;
     began   timestamptz;
 BEGIN
-    FOREACH tried IN ARRAY ARRAY[1, 0.5, 0.3] LOOP
+    FOR run IN 1 .. 3 LOOP
+        DELETE FROM results r WHERE r.query = $1 AND r.budget = tried;
         began := clock_timestamp();
-        INSERT INTO scored SELECT tried, id, lat_classify(body, tried) FROM reviews;
-        INSERT INTO spent VALUES ('lat_classify, 214 reviews', tried,
-            1000 * extract(epoch FROM clock_timestamp() - began));
-        began := clock_timestamp();
-        INSERT INTO answered
-            SELECT tried, id, lat_answer(question, body, tried), answer FROM documents
-            UNION ALL
-            SELECT tried, -id, lat_answer(second_question, body, tried), second_answer FROM documents;
-        INSERT INTO spent VALUES ('lat_answer, 50 questions', tried,
-            1000 * extract(epoch FROM clock_timestamp() - began));
+        EXECUTE 'INSERT INTO results SELECT $1, $2, ' || statement USING query, tried;
+        INSERT INTO times VALUES (query, tried, 1000 * extract(epoch FROM clock_timestamp() - began));
     END LOOP;
 END
 $$;
-SELECT s.query, s.budget, round(s.milliseconds::numeric) AS ms,
-    round(100 * a.agreement) AS "% as in full"
-FROM spent s
-JOIN (SELECT 'lat_classify, 214 reviews' AS query, c.budget, avg((c.label = f.label)::int) AS agreement
-      FROM scored c JOIN scored f USING (id) WHERE f.budget = 1 GROUP BY c.budget
-      UNION ALL
-      SELECT 'lat_answer, 50 questions', c.budget, avg((c.answer = f.answer)::int)
-      FROM answered c JOIN answered f USING (id) WHERE f.budget = 1 GROUP BY c.budget) a
-    USING (query, budget)
-ORDER BY s.query DESC, s.budget DESC;
+DO $$
+BEGIN
+    PERFORM try_budget('lat_classify, ' || (SELECT count(*) FROM reviews) || ' reviews', budget,
+            'id, lat_classify(body, $2), label FROM reviews')
+        FROM unnest(ARRAY[1, 0.5, 0.3]) budget;
+    PERFORM try_budget('lat_answer, ' || (SELECT count(*) FROM documents) || ' documents', budget,
+            'id, lat_answer(question, body, $2), answer FROM documents')
+        FROM unnest(ARRAY[1, 0.85, 0.6]) budget;
+END
+$$;
+SELECT r.query, r.budget,
+    (SELECT round(min(t.milliseconds)::numeric) FROM times t
+     WHERE (t.query, t.budget) = (r.query, r.budget)) AS ms,
+    round(100 * avg((r.result = f.result)::int)) AS "% as in full",
+    round(100 * avg((r.result = r.expected OR position(r.result IN r.expected) > 0
+        OR position(r.expected IN r.result) > 0)::int) FILTER (WHERE r.expected <> 'mixed'))
+        AS "% as a reader would say"
+FROM results r JOIN results f USING (query, id)
+WHERE f.budget = 1
+GROUP BY r.query, r.budget
+ORDER BY r.query DESC, r.budget DESC;
+\echo '(squad has not been trained to drop tokens, sst2 has: that is the difference.)'
+\echo
 
 \echo '== Where the time goes: the tokens that each layer kept of one review'
-SELECT t.layer, cardinality(t.kept) AS kept, t.tokens AS "of",
-    string_agg(k.token, ' ' ORDER BY k.pos) AS tokens
+\echo 'SELECT * FROM lat_trace(body, lengths => ...), at the lengths that budget 0.5 chooses'
+SELECT t.layer, cardinality(t.kept) AS kept, string_agg(k.token, ' ' ORDER BY k.pos) AS tokens
 FROM (SELECT p.lengths, p.reference_length
       FROM lat_pareto p JOIN lat_model m USING (digest)
-      WHERE m.name = 'sst2' ORDER BY p.fraction LIMIT 1) p,
+      WHERE m.name = 'sst2' AND p.fraction <= 0.5 ORDER BY p.quality DESC LIMIT 1) p,
     (SELECT body, (SELECT count(*) FROM lat_tokenize(body)) AS tokens FROM reviews WHERE id = 2) r,
     LATERAL (SELECT array_agg(greatest(2, ceil(r.tokens * l / p.reference_length::numeric))::int
                  ORDER BY place) AS lengths
@@ -102,13 +108,13 @@ FROM (SELECT p.lengths, p.reference_length
     LATERAL lat_trace(r.body, lengths => scaled.lengths) t,
     LATERAL lat_tokenize(r.body) k
 WHERE k.pos = ANY (t.kept)
-GROUP BY t.layer, t.kept, t.tokens
+GROUP BY t.layer, t.kept
 ORDER BY t.layer;
 
 \echo '== Nearest neighbours by meaning'
 CREATE FUNCTION cosine(a real[], b real[]) RETURNS real
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS 'SELECT sum(x * y)::real FROM unnest(a, b) AS v (x, y)';
+    AS 'SELECT sum(x::float8 * y)::real FROM unnest(a, b) AS v (x, y)';
 ALTER TABLE reviews ADD embedding real[];
 UPDATE reviews SET embedding = lat_embed(body);
 \echo 'UPDATE reviews SET embedding = lat_embed(body);'
@@ -122,6 +128,6 @@ FROM (VALUES ('my luggage never arrived'), ('a device that ran out of power'),
              ORDER BY cosine(r.embedding, q.vector) DESC LIMIT 2) n;
 
 \echo '== What is loaded: one copy of each model, for all connections'
-SELECT m.name, l.*
+SELECT m.name, l.precision, l.bytes, l."where", l.attached
 FROM lat_loaded_models l LEFT JOIN lat_model m USING (digest)
 ORDER BY m.name;

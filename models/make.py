@@ -91,8 +91,8 @@ def measure(core, task, n, rows):
             lengths=",".join(map(str, lengths)), reference_length=n,
             fraction=round(core.cost(n, lengths) / core.cost(n), 4), mean_fraction=round(mean, 4),
             paper_fraction=round(core.cost(n, lengths, paper=True) / core.cost(n, paper=True), 4),
-            quality=round(100 * values.mean(), 2), quality_low=round(low, 2),
-            quality_high=round(high, 2), metric=metric,
+            quality=round(100 * float(values.mean()), 2), quality_low=round(float(low), 2),
+            quality_high=round(float(high), 2), metric=metric,
             milliseconds=round(milliseconds(core, n, lengths), 3)))
         print({k: points[-1][k] for k in ("fraction", "mean_fraction", "quality", "lengths")}, flush=True)
     return [p for p in points if not any(

@@ -20,6 +20,7 @@ INSERT INTO contexts VALUES (1, 'é the ñandú sat à Paris'), (2, 'Größe 42�
 :tokens;
 SELECT lat_classify(body) = lat_classify(left(body, 2000)) AS cut FROM contexts WHERE id = 3;
 \c :here
+SET client_min_messages = warning;
 DROP DATABASE regress_lat_latin1;
 
 -- characters that are two code points
@@ -37,6 +38,7 @@ SELECT id, length(body) FROM contexts WHERE id < 3 ORDER BY id;
 :tokens;
 SELECT lat_classify(body) = lat_classify(left(body, 2000)) AS cut FROM contexts WHERE id = 3;
 \c :here
+SET client_min_messages = warning;
 DROP DATABASE regress_lat_jis;
 
 -- bytes of no known encoding: UTF-8 if they can be read so
@@ -57,4 +59,5 @@ SELECT lat_classify(E'the cat \xe2\x98');
 SELECT lat_classify(repeat('the ', 5000) || E'\xff') IS NOT NULL AS beyond_the_cut;
 \set VERBOSITY default
 \c :here
+SET client_min_messages = warning;
 DROP DATABASE regress_lat_ascii;

@@ -62,9 +62,8 @@ find_prefix(const LatTensors *tensors, const ModuleNames *family)
 {
 	char		name[NAME_SIZE];
 
-	snprintf(name, sizeof(name), "%s%s.weight", family->prefix,
-			 family->modules[LAT_SECTION_WORDS]);
-	return lat_tensors_find(tensors, name) ? family->prefix : "";
+	snprintf(name, sizeof(name), "%s.weight", family->modules[LAT_SECTION_WORDS]);
+	return lat_tensors_find(tensors, name) ? "" : family->prefix;
 }
 
 /* Write the name of a section's module, without suffix. */

@@ -204,7 +204,7 @@ read_architecture(const LatHost *host, const LatJsonField *fields, LatConfig *co
 			 (int) (value.text.size < 100 ? value.text.size : 100), value.text.bytes);
 	return lat_hint(error, LAT_UNSUPPORTED,
 					"lat runs BERT, ELECTRA and DistilBERT encoders for sequence classification, "
-					"question answering and token classification, and bare encoders for embeddings.");
+					"question answering and token classification, and bare ones for embeddings.");
 }
 
 /* The family must be one of ours, and the one that the class belongs to. */
@@ -216,8 +216,9 @@ check_model_type(const LatJsonField *fields, const LatConfig *config, LatError *
 
 	if (!field->present || is_text(field, expected))
 		return LAT_OK;
-	return lat_fail(error, LAT_BAD_MODEL, "\"model_type\" in %s is not \"%s\", as its architecture is",
-					FILE_NAME, expected);
+	return lat_fail(error, LAT_BAD_MODEL,
+					"\"model_type\" in %s is not \"%s\", as its architecture is", FILE_NAME,
+					expected);
 }
 
 static LatStatus
@@ -251,7 +252,7 @@ check_switches(const LatJsonField *fields, const LatConfig *config, LatError *er
 	field = &fields[KEY_QUANTIZATION];
 	if (field->present)
 		return unsupported(error, field,
-						   "lat quantizes by itself; import the checkpoint in its original precision.");
+						   "lat quantizes by itself; import the checkpoint in its own precision.");
 	field = &fields[KEY_PRUNED_HEADS];
 	if (field->present && field->value.text.size > 2)
 		return unsupported(error, field, "lat runs models with all their attention heads.");
@@ -393,9 +394,12 @@ number_labels(const LatHost *host, int32_t count, LatTexts *labels, LatError *er
 	LatStatus	status;
 
 	if (count < 1 || count > LAT_MAX_LABELS)
-		return lat_fail(error, count < 1 ? LAT_BAD_MODEL : LAT_UNSUPPORTED,
-						"\"num_labels\" in %s is %d, outside 1 to %d", FILE_NAME, (int) count,
+	{
+		lat_fail(error, LAT_BAD_MODEL, "\"num_labels\" in %s is %d, outside 1 to %d", FILE_NAME,
+				 (int) count, LAT_MAX_LABELS);
+		return lat_hint(error, LAT_BAD_MODEL, "lat runs models with up to %d labels.",
 						LAT_MAX_LABELS);
+	}
 	if ((status = lat_texts_reserve(host, labels, count - 1, error)) != LAT_OK)
 		return status;
 	for (int32_t i = 0; i < count; i++)

@@ -97,7 +97,7 @@ check_head(const LatConfig *config, LatError *error)
 		lat_fail(error, status, "a model for task \"%s\" cannot have %d labels",
 				 lat_task_name((LatTask) config->task), (int) config->labels);
 		if (status == LAT_UNSUPPORTED)
-			lat_hint(error, status, "Models with one label are regressors; lat needs at least two labels.");
+			lat_hint(error, status, "Models with one label are regressors; lat needs two or more.");
 		return status;
 	}
 	if (dense != (config->task == LAT_CLASSIFY))
@@ -148,7 +148,7 @@ lat_check_config(const LatConfig *config, LatError *error)
 	{
 		lat_fail(error, LAT_UNSUPPORTED, "type_vocab_size is 1");
 		return lat_hint(error, LAT_UNSUPPORTED,
-						"lat gives the second text of a pair a segment of its own, so a model needs two.");
+						"The second text of a pair has its own segment, so a model needs two.");
 	}
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
 	{

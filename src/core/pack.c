@@ -16,7 +16,7 @@
 
 #include "checkpoint.h"
 
-#define POLL_ELEMENTS ((size_t) 1 << 18)	/* weights between two questions to the host: about 1 ms */
+#define POLL_ELEMENTS ((size_t) 1 << 18)	/* weights between two polls: about 1 ms */
 
 struct LatPacker
 {
@@ -60,7 +60,7 @@ check_values(LatPacker *packer, const LatTensor *tensor, LatError *error)
 	count = (tensor->stop - tensor->start) / (uint64_t) tensor->element_size;
 	for (uint64_t first = 0; first < count; first += POLL_ELEMENTS)
 	{
-		size_t		piece = count - first < POLL_ELEMENTS ? (size_t) (count - first) : POLL_ELEMENTS;
+		size_t		piece = count - first < POLL_ELEMENTS ? count - first : POLL_ELEMENTS;
 
 		if (!lat_tensor_finite(tensor, first, piece))
 		{
@@ -92,8 +92,10 @@ check_tensors(LatPacker *packer, LatError *error)
 	{
 		for (int piece = 0; piece < packer->sources[i].pieces; piece++)
 		{
-			if ((status = check_values(packer, packer->sources[i].weights[piece], error)) != LAT_OK ||
-				(status = check_values(packer, packer->sources[i].biases[piece], error)) != LAT_OK)
+			const LatSectionTensors *source = &packer->sources[i];
+
+			if ((status = check_values(packer, source->weights[piece], error)) != LAT_OK ||
+				(status = check_values(packer, source->biases[piece], error)) != LAT_OK)
 				return status;
 		}
 	}

@@ -80,7 +80,7 @@ read_dtype(LatJson *json, LatTensor *tensor, LatError *error)
 	return bad_tensor(tensor, "has an unknown dtype", error);
 }
 
-/* Read an array of at most `most` integers from 0 up; -1 entries signal a malformed one. */
+/* Read an array of at most `most` integers from 0 up. */
 static LatStatus
 read_integers(LatJson *json, const LatTensor *tensor, int64_t *integers, int most, int *count,
 			  LatError *error)
@@ -339,11 +339,12 @@ check_impostors(const uint8_t *bytes, size_t size, LatError *error)
 
 	if (size >= sizeof(pointer) - 1 && memcmp(bytes, pointer, sizeof(pointer) - 1) == 0)
 	{
-		lat_fail(error, LAT_BAD_MODEL, "model.safetensors is a Git LFS pointer, not the file itself");
+		lat_fail(error, LAT_BAD_MODEL,
+				 "model.safetensors is a Git LFS pointer, not the file itself");
 		return lat_hint(error, LAT_BAD_MODEL, "Run \"git lfs pull\" where the file comes from.");
 	}
-	if (size >= 4 && (memcmp(bytes, "PK\003\004", 4) == 0 || (bytes[0] == 0x80 && bytes[1] <= 5)) &&
-		(size < 9 || bytes[8] != '{'))
+	if (size >= 4 && (size < 9 || bytes[8] != '{') &&
+		(memcmp(bytes, "PK\003\004", 4) == 0 || (bytes[0] == 0x80 && bytes[1] <= 5)))
 	{
 		lat_fail(error, LAT_UNSUPPORTED, "model.safetensors is a pickle");
 		return lat_hint(error, LAT_UNSUPPORTED,
@@ -389,7 +390,7 @@ lat_tensors_read(const LatHost *host, const uint8_t *bytes, size_t size, LatTens
 		(status = check_names(tensors, error)) != LAT_OK)
 		return status;
 	for (int i = 0; i < tensors->count; i++)
-		tensors->items[i].data = bytes + sizeof(header_size) + header_size + tensors->items[i].start;
+		tensors->items[i].data = bytes + (size - data_size) + tensors->items[i].start;
 	return LAT_OK;
 }
 

@@ -95,7 +95,8 @@ check_header(const SourceHeader *header, size_t size, LatError *error)
 {
 	if (memcmp(header->magic, SOURCE_MAGIC, sizeof(header->magic)) != 0 ||
 		header->version != SOURCE_VERSION || header->parts != LAT_PART_COUNT || header->zero != 0)
-		return lat_fail(error, LAT_BAD_MODEL, "the stored model does not begin with a known header");
+		return lat_fail(error, LAT_BAD_MODEL,
+						"the stored model does not begin with a known header");
 	for (int i = 0; i < LAT_PART_COUNT; i++)
 	{
 		if (header->sizes[i] > size)	/* so that sums cannot overflow */
@@ -103,7 +104,8 @@ check_header(const SourceHeader *header, size_t size, LatError *error)
 							lat_part_name((LatSourcePart) i));
 	}
 	if (size > SIZE_MAX / 16 || lat_source_size(header->sizes) != size)
-		return lat_fail(error, LAT_BAD_MODEL, "the sizes of the stored model's parts do not add up");
+		return lat_fail(error, LAT_BAD_MODEL,
+						"the sizes of the stored model's parts do not add up");
 	return LAT_OK;
 }
 

@@ -13,7 +13,7 @@ typedef struct LatPart
 	size_t		size;
 } LatPart;
 
-/* Find the parts; LAT_BAD_MODEL if the header does not fit the content or a needed part is absent. */
+/* Find the parts; LAT_BAD_MODEL if the header does not fit, or a needed part is absent. */
 extern LatStatus lat_source_open(const void *source, size_t size, LatPart parts[LAT_PART_COUNT],
 								 LatError *error);
 

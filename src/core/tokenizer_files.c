@@ -205,7 +205,8 @@ read_stages(Reader *reader, LatPart part)
 	if (status != LAT_OK ||
 		(status = check_stage(reader, &fields[0], "BertNormalizer", NULL)) != LAT_OK ||
 		(status = check_stage(reader, &fields[1], "BertPreTokenizer", NULL)) != LAT_OK ||
-		(status = check_stage(reader, &fields[2], "TemplateProcessing", "BertProcessing")) != LAT_OK)
+		(status = check_stage(reader, &fields[2], "TemplateProcessing",
+							  "BertProcessing")) != LAT_OK)
 		return status;
 	if (!fields[3].present || fields[3].value.type != LAT_JSON_OBJECT)
 		return malformed(reader, lat_part_name(LAT_PART_TOKENIZER), "has no \"model\"");
@@ -464,7 +465,8 @@ read_lines(Reader *reader, LatPart part)
 		end = end ? end : stop;
 		if (end > at && end[-1] == '\r')
 			end--;
-		if ((status = lat_texts_reserve(reader->host, words, words->count, reader->error)) != LAT_OK)
+		status = lat_texts_reserve(reader->host, words, words->count, reader->error);
+		if (status != LAT_OK)
 			return status;
 		words->items[words->count - 1] = (LatWord) {at, (size_t) (end - at)};
 		at = next;

@@ -93,8 +93,12 @@ snapshot_key_take(SnapshotKey *key)
 bool
 snapshot_key_equal(const SnapshotKey *a, const SnapshotKey *b)
 {
-	/* Both were zeroed before they were filled in, so padding compares equal. */
-	return a->usable && memcmp(a, b, sizeof(SnapshotKey)) == 0;
+	return a->usable && b->usable
+		&& a->xmin == b->xmin && a->xmax == b->xmax
+		&& a->xcnt == b->xcnt && a->subxcnt == b->subxcnt
+		&& a->curcid == b->curcid && a->subtransaction == b->subtransaction
+		&& a->transaction == b->transaction
+		&& a->suboverflowed == b->suboverflowed && a->recovery == b->recovery;
 }
 
 double

@@ -36,8 +36,9 @@ memo_append(MemoKey *key, const void *bytes, size_t size)
 void
 memo_begin_key(MemoKey *key, const Call *call, char kind, size_t content)
 {
-	size_t		header = 1 + LAT_DIGEST_LENGTH + sizeof(LatPrecision) + sizeof(LatKernels *)
-		+ sizeof(size_t);
+	uintptr_t	kernels = (uintptr_t) call->engine->kernels;
+	size_t		header = 1 + LAT_DIGEST_LENGTH + sizeof(LatPrecision) + sizeof(kernels)
+		+ sizeof(content);
 
 	memset(key, 0, sizeof(MemoKey));
 	if (content > MEMO_MAX_BYTES)
@@ -47,7 +48,7 @@ memo_begin_key(MemoKey *key, const Call *call, char kind, size_t content)
 	memo_append(key, &kind, 1);
 	memo_append(key, call->digest, LAT_DIGEST_LENGTH);
 	memo_append(key, &call->precision, sizeof(call->precision));
-	memo_append(key, &call->engine->kernels, sizeof(call->engine->kernels));
+	memo_append(key, &kernels, sizeof(kernels));
 	memo_append(key, &content, sizeof(content));
 }
 

@@ -193,4 +193,25 @@ checkpoint_expect(TestHost *test, const Checkpoint *checkpoint, LatStatus expect
 	}
 }
 
+/* Pack a golden checkpoint and open the image, which is the caller's to free. */
+static inline void *
+checkpoint_open(TestHost *test, const char *name, LatPrecision precision, LatModel *model)
+{
+	Checkpoint	checkpoint;
+	LatError	error = {"", ""};
+	size_t		size;
+	void	   *image;
+	LatStatus	status;
+
+	checkpoint_read(&checkpoint, name);
+	status = checkpoint_pack(&test->host, &checkpoint, precision, &image, &size, &error);
+	if (status == LAT_OK && (status = lat_model_open(image, size, model, &error)) == LAT_OK)
+		status = lat_model_verify(&test->host, model, &error);
+	if (!CHECK(status == LAT_OK, "%s packs as %s: %s", name, lat_precision_name(precision),
+			   error.message))
+		exit(check_done("checkpoint_open"));
+	checkpoint_free(&checkpoint);
+	return image;
+}
+
 #endif							/* CHECKPOINT_H */

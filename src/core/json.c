@@ -304,12 +304,13 @@ bool
 lat_json_integer(const LatJsonValue *value, int64_t *integer)
 {
 	const char *at = value->text.bytes;
-	const char *stop = at + value->text.size;
+	const char *stop;
 	bool		negative;
 	int64_t		sum = 0;
 
 	if (value->type != LAT_JSON_NUMBER)
 		return false;
+	stop = at + value->text.size;
 	negative = *at == '-';
 	for (at += negative; at < stop; at++)
 	{
@@ -338,7 +339,7 @@ bool
 lat_json_double(const LatJsonValue *value, double *number)
 {
 	const char *at = value->text.bytes;
-	const char *stop = at + value->text.size;
+	const char *stop;
 	uint64_t	mantissa = 0;
 	int			exponent = 0;
 	int			written = 0;
@@ -347,6 +348,7 @@ lat_json_double(const LatJsonValue *value, double *number)
 
 	if (value->type != LAT_JSON_NUMBER)
 		return false;
+	stop = at + value->text.size;
 	minus = *at == '-';
 	for (at += minus; at < stop && *at != 'e' && *at != 'E'; at++)
 	{

@@ -1,6 +1,6 @@
 /*
  * fuzz_checkpoint.c
- *	  Any bytes as a checkpoint's files, as a whole source, as a packed image, and as damage to each.
+ *	  Any bytes as a checkpoint's files, as a source, as a packed image, and as damage to each.
  *
  * The first byte chooses what the rest is.  Whatever it is: nothing is read
  * outside of it (the sanitizers see to that), a refusal says why, and a source

@@ -160,6 +160,7 @@ test_headers(Checkpoint *checkpoint)
 		{"{" A_AT("[2]", "0", "8.0") "}", 8, "whole numbers"},
 		{"{" A_AT("[2]", "0", "1e999") "}", 8, "whole numbers"},
 		{"{" A_AT("[-2]", "0", "8") "}", 8, "whole numbers"},
+		{"{" A_AT("[[2]]", "0", "8") "}", 8, "whole numbers"},
 		{"{" A_AT("[1]", "0", "8") "}", 8, "do not fit"},
 		{"{" A_AT("[4]", "0", "8") "}", 8, "do not fit"},
 		{"{" A_AT("[4611686018427387904,4]", "0", "8") "}", 8, "overflows"},

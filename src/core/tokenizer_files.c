@@ -124,8 +124,25 @@ read_special(Reader *reader, const LatJsonField *field, Special special)
 	return LAT_OK;
 }
 
+/* Without tokenizer.json only the class tells whether words are split as BERT does. */
+static bool
+is_bert_tokenizer(const LatJsonField *class)
+{
+	static const char *const classes[] = {
+		"BertTokenizer", "BertTokenizerFast", "ElectraTokenizer", "ElectraTokenizerFast",
+		"DistilBertTokenizer", "DistilBertTokenizerFast"
+	};
+
+	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
+	{
+		if (is_text(class, classes[i]))
+			return true;
+	}
+	return !class->present;
+}
+
 static LatStatus
-read_tokenizer_config(Reader *reader, LatPart part)
+read_tokenizer_config(Reader *reader, LatPart part, bool alone)
 {
 	const char *file = lat_part_name(LAT_PART_TOKENIZER_CONFIG);
 	LatJsonText text = {part.bytes, part.size, false};
@@ -133,8 +150,9 @@ read_tokenizer_config(Reader *reader, LatPart part)
 		{.name = "pad_token"}, {.name = "unk_token"}, {.name = "cls_token"},
 		{.name = "sep_token"}, {.name = "mask_token"},
 		{.name = "do_lower_case"}, {.name = "strip_accents"}, {.name = "tokenize_chinese_chars"},
-		{.name = "do_basic_tokenize"}
+		{.name = "do_basic_tokenize"}, {.name = "tokenizer_class"}
 	};
+	const LatJsonField *basic = &fields[SPECIAL_COUNT + CASING_COUNT];
 	const int	count = (int) (sizeof(fields) / sizeof(fields[0]));
 	LatStatus	status;
 
@@ -145,9 +163,10 @@ read_tokenizer_config(Reader *reader, LatPart part)
 		status = read_special(reader, &fields[i], (Special) i);
 	for (int i = 0; i < CASING_COUNT && status == LAT_OK; i++)
 		status = read_casing(reader, file, &fields[SPECIAL_COUNT + i], (Casing) i);
-	if (status == LAT_OK && fields[count - 1].present &&
-		fields[count - 1].value.type == LAT_JSON_FALSE)
+	if (status == LAT_OK && basic->present && basic->value.type == LAT_JSON_FALSE)
 		return refuse(reader, file, "switches do_basic_tokenize off");
+	if (status == LAT_OK && alone && !is_bert_tokenizer(&basic[1]))
+		return refuse(reader, file, "has a tokenizer_class that is not one of BERT's");
 	return status;
 }
 
@@ -514,7 +533,8 @@ lat_read_tokenizer(const LatHost *host, const LatPart parts[LAT_PART_COUNT],
 	settings->added = host->alloc(host->arg, MOST_ADDED * sizeof(int32_t));
 	if (settings->added == NULL)
 		return lat_fail(error, LAT_NO_MEMORY, "out of memory for added tokens");
-	status = read_tokenizer_config(&reader, parts[LAT_PART_TOKENIZER_CONFIG]);
+	status = read_tokenizer_config(&reader, parts[LAT_PART_TOKENIZER_CONFIG],
+								   tokenizer.bytes == NULL);
 	if (status == LAT_OK && tokenizer.bytes == NULL)
 		status = read_lines(&reader, parts[LAT_PART_VOCABULARY]);
 	else if (status == LAT_OK &&

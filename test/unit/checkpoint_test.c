@@ -140,6 +140,9 @@ static const Edit edits[] = {
 	TOKENIZER_CONFIG("\"[CLS]\"", "{\"content\": \"<s>\"}", BAD_MODEL, "no special token \"<s>\""),
 	TOKENIZER_CONFIG("\"[CLS]\"", "{\"lstrip\": false}", BAD_MODEL, "without a name"),
 	TOKENIZER_CONFIG("\"[CLS]\"", "17", BAD_MODEL, "without a name"),
+	TOKENIZER_CONFIG("\"BertTokenizer\"", "\"PreTrainedTokenizerFast\"", OK, ""),
+	{"span", LAT_PART_TOKENIZER_CONFIG, "\"BertTokenizer\"", "\"BertJapaneseTokenizer\"",
+	LAT_UNSUPPORTED, "tokenizer_class"},
 
 	/* tokenizer.json */
 	TOKENIZER("BertNormalizer", "NFC", UNSUPPORTED, "\"normalizer\""),

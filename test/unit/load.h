@@ -73,7 +73,7 @@ load_source(const char *directory, size_t *size)
 
 	for (int part = 0; part < LAT_PART_COUNT; part++)
 	{
-		char		path[1024];
+		char		path[4096];
 
 		snprintf(path, sizeof(path), "%s/%s", directory, lat_part_name(part));
 		files[part] = fopen(path, "rb");

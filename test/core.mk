@@ -50,8 +50,9 @@ $(foreach way,plain sanitized fuzz,$(eval $(call COMPILED,$(way))))
 
 .SECONDARY:
 
-# Every program runs, even after one that failed; each ends with "NAME: N passed, M failed".
-RUN_ALL = failed=0; for program in $^; do $$program || failed=1; done; exit $$failed
+# Every program runs, even after one that failed; each gets the folder of golden values and ends
+# with "NAME: N passed, M failed".
+RUN_ALL = failed=0; for program in $^; do $$program test/golden || failed=1; done; exit $$failed
 
 unit: unit-plain unit-sanitized
 

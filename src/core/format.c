@@ -390,6 +390,13 @@ open_labels(const uint8_t *bytes, uint64_t size, LatModel *model, LatError *erro
 	return LAT_OK;
 }
 
+/* Floats of the image; sections are aligned, and their parts too. */
+static const float *
+floats_at(const void *bytes)
+{
+	return bytes;
+}
+
 static void
 open_embedding(const uint8_t *bytes, const LatModel *model, int32_t rows, LatEmbedding *embedding)
 {
@@ -402,14 +409,14 @@ open_embedding(const uint8_t *bytes, const LatModel *model, int32_t rows, LatEmb
 	{
 		size_t		elements = (size_t) rows * (size_t) embedding->stride;
 
-		embedding->scales = (const float *) (bytes + LAT_ROUND_UP(elements, LAT_ALIGNMENT));
+		embedding->scales = floats_at(bytes + LAT_ROUND_UP(elements, LAT_ALIGNMENT));
 	}
 }
 
 static void
 open_norm(const uint8_t *bytes, int32_t width, LatNorm *norm)
 {
-	norm->gamma = (const float *) bytes;
+	norm->gamma = floats_at(bytes);
 	norm->beta = norm->gamma + LAT_ROUND_UP(width, LAT_PANEL);
 }
 
@@ -435,11 +442,11 @@ open_linear(const uint8_t *bytes, const LatModel *model, LatSectionKind kind, La
 	if (header.layout == LAT_INT8)
 	{
 		linear->column_sums = (const int32_t *) (weights + elements);
-		linear->scales = (const float *) (linear->column_sums + header.n_padded);
+		linear->scales = floats_at(linear->column_sums + header.n_padded);
 		linear->bias = linear->scales + header.n_padded;
 	}
 	else
-		linear->bias = (const float *) weights + elements;
+		linear->bias = floats_at(weights) + elements;
 	return LAT_OK;
 }
 

@@ -238,6 +238,13 @@ quantize_row(const float *row, int32_t n, int8_t *codes)
 	return limit / 127.0f;
 }
 
+/* Floats of the image; sections are aligned, and their parts too. */
+static float *
+floats_at(void *bytes)
+{
+	return bytes;
+}
+
 /* Where a linear's arrays lie in its section. */
 typedef struct LinearParts
 {
@@ -257,11 +264,11 @@ find_linear_parts(uint8_t *bytes, LinearParts *parts)
 	if (parts->header.layout == LAT_INT8)
 	{
 		parts->column_sums = (int32_t *) (parts->weights + elements);
-		parts->scales = (float *) (parts->column_sums + parts->header.n_padded);
+		parts->scales = floats_at(parts->column_sums + parts->header.n_padded);
 		parts->bias = parts->scales + parts->header.n_padded;
 	}
 	else
-		parts->bias = (float *) parts->weights + elements;
+		parts->bias = floats_at(parts->weights) + elements;
 }
 
 /* Put the packer's row into a column; its panel has been zeroed. */
@@ -288,7 +295,7 @@ write_column(LatPacker *packer, const LinearParts *parts, int32_t column)
 	}
 	else
 	{
-		float	   *to = (float *) parts->weights + panel * (size_t) k * LAT_PANEL + lane;
+		float	   *to = floats_at(parts->weights) + panel * (size_t) k * LAT_PANEL + lane;
 
 		for (int32_t i = 0; i < k; i++)
 			to[(size_t) i * LAT_PANEL] = packer->row[i];
@@ -342,14 +349,16 @@ write_embedding(LatPacker *packer, const LatSection *section, const LatSectionTe
 	size_t		width = (size_t) config->embedding;
 	size_t		stride = LAT_ROUND_UP(width, LAT_PANEL);
 	size_t		rows = (size_t) source->weights[0]->shape[0];
-	uint8_t    *scales;
+	size_t		codes_end;
+	float	   *scales;
 	LatStatus	status;
 
 	if (section->kind == LAT_SECTION_WORDS)
 		rows = (size_t) config->vocabulary;
-	scales = bytes + LAT_ROUND_UP(rows * stride, LAT_ALIGNMENT);
+	codes_end = LAT_ROUND_UP(rows * stride, LAT_ALIGNMENT);
+	scales = floats_at(bytes + codes_end);	/* of int8 only */
 	if (packer->precision == LAT_INT8)
-		memset(bytes + rows * stride, 0, (size_t) (scales - bytes) - rows * stride);
+		memset(bytes + rows * stride, 0, codes_end - rows * stride);
 	for (size_t i = 0; i < rows; i++)
 	{
 		lat_tensor_floats(source->weights[0], i * width, width, packer->row);
@@ -357,12 +366,12 @@ write_embedding(LatPacker *packer, const LatSection *section, const LatSectionTe
 		{
 			int8_t	   *to = (int8_t *) bytes + i * stride;
 
-			((float *) scales)[i] = quantize_row(packer->row, config->embedding, to);
+			scales[i] = quantize_row(packer->row, config->embedding, to);
 			memset(to + width, 0, stride - width);
 		}
 		else
 		{
-			float	   *to = (float *) bytes + i * stride;
+			float	   *to = floats_at(bytes) + i * stride;
 
 			memcpy(to, packer->row, width * sizeof(float));
 			memset(to + width, 0, (stride - width) * sizeof(float));
@@ -377,7 +386,7 @@ static void
 write_norm(const LatSection *section, const LatSectionTensors *source, uint8_t *bytes)
 {
 	size_t		width = (size_t) source->weights[0]->shape[0];
-	float	   *gamma = (float *) bytes;
+	float	   *gamma = floats_at(bytes);
 
 	memset(bytes, 0, (size_t) section->size);
 	lat_tensor_floats(source->weights[0], 0, width, gamma);

@@ -323,7 +323,7 @@ lat_model_verify(const LatHost *host, const LatModel *model, LatError *error)
 {
 	const LatImageHeader *header = (const LatImageHeader *) model->image;
 	const LatSection *sections = (const LatSection *) (header + 1);
-	Verifier	verifier = {.host = host, .model = model, .error = error};
+	Verifier	verifier = {.host = host, .model = model, .section = sections, .error = error};
 	uint64_t	end = sizeof(LatImageHeader) + (uint64_t) header->sections * sizeof(LatSection);
 	LatStatus	status;
 

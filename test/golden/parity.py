@@ -158,7 +158,7 @@ def main():
                                              ("BertForTokenClassification", 5, single)):
             with tempfile.TemporaryDirectory() as directory:
                 untrained(base, directory, architecture, labels)
-                good &= compare(oracle, f"untrained {architecture.removeprefix("Bert")}", directory, inputs, options)
+                good &= compare(oracle, "untrained " + architecture.removeprefix("Bert"), directory, inputs, options)
     sys.exit(not good)
 
 

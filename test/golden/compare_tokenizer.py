@@ -286,6 +286,8 @@ def main():
     if arguments.classes:
         print_classes()
         return
+    if not (arguments.points or (arguments.vocabulary and (arguments.data or arguments.hard))):
+        parser.error("nothing to compare: give VOCAB.TXT with --data or --hard, or --points")
     library = build_library()
     comparison = Comparison()
     if arguments.vocabulary:

@@ -57,16 +57,21 @@ sub mapped_versions
 }
 
 my $importer = $server->background_psql('postgres');
-my $most = 0;
+my ($most_files, $most_mapped) = (0, 0);
 foreach my $k (1 .. $replacements)
 {
 	$importer->query_safe("SELECT lat_import_model('m', '$versions[$k]')");
-	pump_all();
-	my $held = cache_files($server);
-	$most = $held if $held > $most;
-	select(undef, undef, undef, 0.05);
+	for (1 .. 5)
+	{
+		pump_all();
+		select(undef, undef, undef, 0.01);
+		my $files = cache_files($server);
+		my $mapped = mapped_versions();
+		$most_files = $files if $files > $most_files;
+		$most_mapped = $mapped if $mapped > $most_mapped;
+	}
 }
-measured("at most $most packed files at any time");
+measured("during the replacements at most $most_files on disk, $most_mapped mapped by $clients clients");
 
 # Let every client finish what it began before the last replacement.
 my %seen_at = map { $_ => scalar(() = ${ $runs[$_]{out} } =~ /^saw/mg) } 0 .. $#runs;
@@ -82,6 +87,7 @@ my $files = scalar(cache_files($server));
 my $mapped = mapped_versions();
 cmp_ok($files, '<=', 2, "at most two versions on disk ($files)");
 cmp_ok($mapped, '<=', 2, "at most two versions mapped ($mapped)");
+measured("afterwards $files on disk, $mapped mapped");
 
 my ($statements, $mixed, %versions_seen) = (0, 0);
 foreach my $client (@runs)

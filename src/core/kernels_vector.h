@@ -56,7 +56,7 @@ vec_select(VecInt mask, Vec yes, Vec no)
 INLINE VecInt
 vec_columns_below(int column, int n)
 {
-	VecInt		lanes;
+	VecInt		lanes = {0};
 
 	UNROLL
 	for (int i = 0; i < LANES; i++)

@@ -33,7 +33,7 @@ typedef struct LatNewHead
 	uint64_t	seed;			/* weights ~ normal(0, 0.02) truncated at 2 sigma, biases 0 */
 } LatNewHead;
 
-/* Size of the image that lat_convert will write; 0: too large for this machine. */
+/* Size of the image that lat_convert will write; 0: lat_convert will say why there is none. */
 extern size_t lat_convert_size(const LatModel *base, const LatNewHead *head,
 							   LatPrecision precision);
 

@@ -230,7 +230,8 @@ extern const char *lat_precision_name(LatPrecision precision);
 /*
  * The stored content of a model is one byte string, of one of two kinds: the
  * files of a checkpoint, end to end behind a small header ("source"), or a
- * packed image (the shipped models).  Its sha256 is the model's identity.
+ * packed image (int8: the shipped models; fp32: trained ones).  Its sha256 is
+ * the model's identity.
  */
 typedef enum LatSourcePart
 {

@@ -21,13 +21,13 @@
 #include "funcapi.h"
 #include "call.h"
 #include "model_store.h"
+#include "statement.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #define CHUNK_BYTES ((size_t) 1024 * 1024)
-#define MAX_ARGUMENTS 10
 #define MAX_NAME_BYTES 63
 
 /* Tasks whose first model becomes their default; "pair" has one by lat_set_default only. */
@@ -35,64 +35,6 @@
 
 PG_FUNCTION_INFO_V1(lat_drop_model);
 PG_FUNCTION_INFO_V1(lat_set_default);
-
-/* ---- running SQL -------------------------------------------------------------------------- */
-
-/* Arguments of a statement. Zero it first. */
-typedef struct Arguments
-{
-	int			count;
-	Oid			types[MAX_ARGUMENTS];
-	Datum		values[MAX_ARGUMENTS];
-	char		nulls[MAX_ARGUMENTS];
-} Arguments;
-
-static void
-add_argument(Arguments *arguments, Oid type, Datum value, bool is_null)
-{
-	Assert(arguments->count < MAX_ARGUMENTS);
-	arguments->types[arguments->count] = type;
-	arguments->values[arguments->count] = value;
-	arguments->nulls[arguments->count] = is_null ? 'n' : ' ';
-	arguments->count++;
-}
-
-static void
-add_text(Arguments *arguments, const char *text)
-{
-	add_argument(arguments, TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
-}
-
-static void
-add_int(Arguments *arguments, int32 value)
-{
-	add_argument(arguments, INT4OID, Int32GetDatum(value), false);
-}
-
-/* Run a statement in which %1$s stands for the extension's schema; returns the rows it met. */
-static uint64
-run(const char *statement, Arguments *arguments)
-{
-	char	   *schema = catalog_schema();
-	char	   *sql = psprintf(statement, schema);
-	int			result;
-
-	result = SPI_execute_with_args(sql, arguments->count, arguments->types, arguments->values,
-								   arguments->nulls, false, 0);
-	if (result < 0)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(result));
-	return SPI_processed;
-}
-
-/* A statement whose only argument is one text. */
-static uint64
-run_with_text(const char *statement, const char *text)
-{
-	Arguments	arguments = {0};
-
-	add_text(&arguments, text);
-	return run(statement, &arguments);
-}
 
 /* ---- before anything is written ----------------------------------------------------------- */
 
@@ -185,7 +127,8 @@ store_describe(NewModel *model, const LatModel *image)
 
 	digest_compute_hex(model->content, model->size, model->digest);
 	model->config = image->config;
-	model->precision = lat_is_image(model->content, model->size) ? "int8" : "float";
+	model->precision = lat_is_image(model->content, model->size) &&
+		image->precision == LAT_INT8 ? "int8" : "float";
 	model->labels = (Datum) 0;
 	if (image->config.task == LAT_CLASSIFY || image->config.task == LAT_TAG)
 	{
@@ -255,25 +198,26 @@ upsert_model(const char *name, const NewModel *model)
 	add_int(&arguments, config->positions);
 	add_text(&arguments, model->precision);
 	add_argument(&arguments, INT8OID, Int64GetDatum(count_parameters(config)), false);
-	run("INSERT INTO %1$s.lat_model (name, digest, task, labels, architecture, layers, hidden, "
-		"max_tokens, precision, parameters) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
-		"ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, task = excluded.task, "
-		"labels = excluded.labels, architecture = excluded.architecture, "
-		"layers = excluded.layers, hidden = excluded.hidden, "
-		"max_tokens = excluded.max_tokens, precision = excluded.precision, "
-		"parameters = excluded.parameters, imported = pg_catalog.now()", &arguments);
+	run_sql("INSERT INTO %1$s.lat_model (name, digest, task, labels, architecture, layers, "
+			"hidden, max_tokens, precision, parameters) "
+			"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
+			"ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, task = excluded.task, "
+			"labels = excluded.labels, architecture = excluded.architecture, "
+			"layers = excluded.layers, hidden = excluded.hidden, "
+			"max_tokens = excluded.max_tokens, precision = excluded.precision, "
+			"parameters = excluded.parameters, imported = pg_catalog.now()", &arguments);
 }
 
 /* Delete what hangs on a digest, unless a name still points to it. */
 static void
 delete_unused(const char *digest)
 {
-	if (run_with_text("SELECT 1 FROM %1$s.lat_model WHERE digest OPERATOR(pg_catalog.=) $1",
-					  digest) > 0)
+	if (run_sql_with_text("SELECT 1 FROM %1$s.lat_model WHERE digest OPERATOR(pg_catalog.=) $1",
+						  digest) > 0)
 		return;
-	run_with_text("DELETE FROM %1$s.lat_model_chunk WHERE digest OPERATOR(pg_catalog.=) $1",
-				  digest);
-	run_with_text("DELETE FROM %1$s.lat_pareto WHERE digest OPERATOR(pg_catalog.=) $1", digest);
+	run_sql_with_text("DELETE FROM %1$s.lat_model_chunk WHERE digest OPERATOR(pg_catalog.=) $1",
+					  digest);
+	run_sql_with_text("DELETE FROM %1$s.lat_pareto WHERE digest OPERATOR(pg_catalog.=) $1", digest);
 	model_cache_retire(digest);
 }
 
@@ -285,12 +229,12 @@ settle_defaults(const char *name, const char *task)
 
 	add_text(&arguments, name);
 	add_text(&arguments, task);
-	run("DELETE FROM %1$s.lat_default WHERE model OPERATOR(pg_catalog.=) $1 "
-		"AND task OPERATOR(pg_catalog.<>) $2 "
-		"AND NOT (task OPERATOR(pg_catalog.=) 'pair' "
-		"AND $2 OPERATOR(pg_catalog.=) 'classify')", &arguments);
-	run("INSERT INTO %1$s.lat_default (task, model) VALUES ($2, $1) ON CONFLICT (task) DO NOTHING",
-		&arguments);
+	run_sql("DELETE FROM %1$s.lat_default WHERE model OPERATOR(pg_catalog.=) $1 "
+			"AND task OPERATOR(pg_catalog.<>) $2 "
+			"AND NOT (task OPERATOR(pg_catalog.=) 'pair' "
+			"AND $2 OPERATOR(pg_catalog.=) 'classify')", &arguments);
+	run_sql("INSERT INTO %1$s.lat_default (task, model) VALUES ($2, $1) "
+			"ON CONFLICT (task) DO NOTHING", &arguments);
 }
 
 void
@@ -301,8 +245,8 @@ store_model(const char *name, const NewModel *model)
 	SPI_connect();
 	if (stored_size(model->digest) != model->size)
 	{
-		run_with_text("DELETE FROM %1$s.lat_model_chunk WHERE digest OPERATOR(pg_catalog.=) $1",
-					  model->digest);
+		run_sql_with_text("DELETE FROM %1$s.lat_model_chunk "
+						  "WHERE digest OPERATOR(pg_catalog.=) $1", model->digest);
 		insert_chunks(model);
 	}
 	upsert_model(name, model);
@@ -319,21 +263,21 @@ store_pareto(const char *digest, char *(*rows)[PARETO_COLUMNS], int count)
 	int			j;
 
 	SPI_connect();
-	run_with_text("DELETE FROM %1$s.lat_pareto WHERE digest OPERATOR(pg_catalog.=) $1", digest);
+	run_sql_with_text("DELETE FROM %1$s.lat_pareto WHERE digest OPERATOR(pg_catalog.=) $1", digest);
 	for (i = 0; i < count; i++)
 	{
 		Arguments	arguments = {0};
 
 		for (j = 0; j < PARETO_COLUMNS; j++)
 			add_text(&arguments, rows[i][j]);
-		run(psprintf("INSERT INTO %%1$s.lat_pareto (digest, lengths, reference_length, fraction, "
-					 "mean_fraction, paper_fraction, quality, quality_low, quality_high, metric, "
-					 "milliseconds) VALUES ('%s', "
-					 "pg_catalog.string_to_array($1, ',')::pg_catalog.int4[], "
-					 "$2::pg_catalog.int4, $3::pg_catalog.float8, $4::pg_catalog.float8, "
-					 "$5::pg_catalog.float8, $6::pg_catalog.float8, $7::pg_catalog.float8, "
-					 "$8::pg_catalog.float8, $9, $10::pg_catalog.float8)", digest),
-			&arguments);
+		run_sql(psprintf("INSERT INTO %%1$s.lat_pareto (digest, lengths, reference_length, "
+						 "fraction, mean_fraction, paper_fraction, quality, quality_low, "
+						 "quality_high, metric, milliseconds) VALUES ('%s', "
+						 "pg_catalog.string_to_array($1, ',')::pg_catalog.int4[], "
+						 "$2::pg_catalog.int4, $3::pg_catalog.float8, $4::pg_catalog.float8, "
+						 "$5::pg_catalog.float8, $6::pg_catalog.float8, $7::pg_catalog.float8, "
+						 "$8::pg_catalog.float8, $9, $10::pg_catalog.float8)", digest),
+				&arguments);
 	}
 	SPI_finish();
 }
@@ -360,8 +304,8 @@ lat_drop_model(PG_FUNCTION_ARGS)
 	if (row == NULL)
 		report_no_model(name);
 	SPI_connect();
-	run_with_text("DELETE FROM %1$s.lat_default WHERE model OPERATOR(pg_catalog.=) $1", name);
-	run_with_text("DELETE FROM %1$s.lat_model WHERE name OPERATOR(pg_catalog.=) $1", name);
+	run_sql_with_text("DELETE FROM %1$s.lat_default WHERE model OPERATOR(pg_catalog.=) $1", name);
+	run_sql_with_text("DELETE FROM %1$s.lat_model WHERE name OPERATOR(pg_catalog.=) $1", name);
 	delete_unused(row->digest);
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -396,8 +340,8 @@ lat_set_default(PG_FUNCTION_ARGS)
 	add_text(&arguments, task);
 	add_text(&arguments, name);
 	SPI_connect();
-	run("INSERT INTO %1$s.lat_default (task, model) VALUES ($1, $2) "
-		"ON CONFLICT (task) DO UPDATE SET model = excluded.model", &arguments);
+	run_sql("INSERT INTO %1$s.lat_default (task, model) VALUES ($1, $2) "
+			"ON CONFLICT (task) DO UPDATE SET model = excluded.model", &arguments);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

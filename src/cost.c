@@ -20,10 +20,13 @@
 
 #include "access/detoast.h"
 #include "call.h"
+#include "cost.h"
+#include "jit/jit.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/pathnodes.h"
 #include "nodes/supportnodes.h"
 #include "optimizer/optimizer.h"
+#include "optimizer/planner.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -35,6 +38,9 @@
 #define BYTES_PER_TOKEN 4.5		/* of English prose */
 #define UNKNOWN_TOKENS 32		/* where a column has no statistics */
 #define TOKENS_PER_TAG 12
+
+static uint64 calls_priced = 0;
+static planner_hook_type previous_planner = NULL;
 
 PG_FUNCTION_INFO_V1(lat_cost_support);
 
@@ -329,6 +335,7 @@ lat_cost_support(PG_FUNCTION_ARGS)
 
 		if (begin_estimation(&estimation, cost->root, cost->funcid, cost->node))
 		{
+			calls_priced++;
 			cost->startup = 0;
 			cost->per_tuple = call_cost(&estimation);
 			PG_RETURN_POINTER(cost);
@@ -350,4 +357,36 @@ lat_cost_support(PG_FUNCTION_ARGS)
 		}
 	}
 	PG_RETURN_POINTER(NULL);
+}
+
+/* ---- compilation -------------------------------------------------------------------------- */
+
+/*
+ * PostgreSQL compiles the expressions of a statement that costs more than
+ * jit_above_cost.  Ours cost that for what happens inside a function, where
+ * compiled expressions win nothing, while LLVM costs a new connection some 60
+ * ms and 9 MB of its own.  So a statement whose planning priced a call is not
+ * compiled.  (Without preload the first one of a connection may be: the module
+ * is then loaded in the midst of its planning.)
+ */
+static PlannedStmt *
+plan_uncompiled(Query *query, const char *text, int cursor_options, ParamListInfo parameters)
+{
+	uint64		before = calls_priced;
+	PlannedStmt *plan;
+
+	if (previous_planner != NULL)
+		plan = previous_planner(query, text, cursor_options, parameters);
+	else
+		plan = standard_planner(query, text, cursor_options, parameters);
+	if (calls_priced != before)
+		plan->jitFlags = PGJIT_NONE;
+	return plan;
+}
+
+void
+cost_init(void)
+{
+	previous_planner = planner_hook;
+	planner_hook = plan_uncompiled;
 }

@@ -11,6 +11,7 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "cost.h"
 #include "fmgr.h"
 #include "model_cache.h"
 #include "settings.h"
@@ -118,6 +119,7 @@ _PG_init(void)
 	MarkGUCPrefixReserved("lat");
 
 	catalog_init();
+	cost_init();
 	model_cache_init();
 	stats_init();
 }

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use LatTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -77,6 +78,13 @@ measured(sprintf('first call of a new connection with a short text: %.1f to %.1f
 	$first_calls[0], $first_calls[-1], $first_calls[4]));
 cmp_ok($first_calls[0], '<', $first_call_limit, 'the first call of a connection is quick');
 $other->quit;
+
+# What a call costs must not make the server load its compiler of expressions.
+my $session = $server->background_psql('postgres');
+my $pid = $session->query_safe('SELECT pg_backend_pid()');
+$session->query_safe("SET jit = on; SET jit_above_cost = 0; $call");
+unlike(slurp_file("/proc/$pid/maps"), qr/LLVM/, 'a statement that scores is not compiled');
+$session->quit;
 
 $server->stop;
 done_testing();

@@ -116,6 +116,10 @@ extern void call_read_whole(CallText *text);
 /* Input of one text or of a pair (second argument NULL: one text), cut to the model's maximum. */
 extern void call_build_input(Call *call, CallText *first, CallText *second, LatInput *input);
 
+/* The same, cut to `most` tokens.  Needs a call's host and model only. */
+extern void call_build_input_within(Call *call, CallText *first, CallText *second, int32 most,
+									LatInput *input);
+
 extern void cursor_begin(TextCursor *cursor, const CallText *text);
 extern void cursor_move(TextCursor *cursor, int32 code_point);
 

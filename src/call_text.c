@@ -181,9 +181,9 @@ knows_longer(const LatTokens *a, const LatTokens *b)
 }
 
 void
-call_build_input(Call *call, CallText *first, CallText *second, LatInput *input)
+call_build_input_within(Call *call, CallText *first, CallText *second, int32 most,
+						LatInput *input)
 {
-	int32		most = call->model->config.positions;
 	int32		limit = most;
 	LatError	error;
 
@@ -203,6 +203,12 @@ call_build_input(Call *call, CallText *first, CallText *second, LatInput *input)
 	}
 	call_check(lat_build_input(&call->host, call->model, &first->tokens,
 							   second ? &second->tokens : NULL, most, input, &error), &error);
+}
+
+void
+call_build_input(Call *call, CallText *first, CallText *second, LatInput *input)
+{
+	call_build_input_within(call, first, second, call->model->config.positions, input);
 }
 
 /* ---- positions ---------------------------------------------------------------------------- */

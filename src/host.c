@@ -132,6 +132,8 @@ report_core_error(LatStatus status, const LatError *error)
 
 	if (status == LAT_NO_MEMORY && message[0] == '\0')
 		message = "out of memory";
+	if (status == LAT_BAD_MODEL && hint[0] == '\0')
+		hint = "The model's files are damaged, or do not belong together; copy them again from their source.";
 	ereport(ERROR,
 			(errcode(status_code(status)),
 			 errmsg_internal("%s", message),

@@ -495,7 +495,12 @@ read_lines(Reader *reader, LatPart part)
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-/* Rows of the embedding that have no word are left out: no text can reach them. */
+/*
+ * Rows of the embedding that have no word are left out: no text can reach
+ * them.  A few come of padding; as many as this, of a vocabulary that was cut.
+ */
+#define MOST_ROWS_WITHOUT_WORD 1024
+
 static LatStatus
 check_count(Reader *reader)
 {
@@ -514,6 +519,14 @@ check_count(Reader *reader)
 				 (int) settings->words.count, (int) settings->embedding_rows);
 		return lat_hint(reader->error, LAT_BAD_MODEL,
 						"Take the tokenizer's files from the same checkpoint as the weights.");
+	}
+	if (settings->embedding_rows - settings->words.count > MOST_ROWS_WITHOUT_WORD)
+	{
+		lat_fail(reader->error, LAT_BAD_MODEL,
+				 "the vocabulary has only %d words, but \"vocab_size\" in config.json is %d",
+				 (int) settings->words.count, (int) settings->embedding_rows);
+		return lat_hint(reader->error, LAT_BAD_MODEL,
+						"The tokenizer's files are incomplete, or of another checkpoint.");
 	}
 	settings->config.vocabulary = settings->words.count;
 	return LAT_OK;

@@ -110,17 +110,18 @@ SELECT attempt($$SELECT "Odd schema".lat_import_model('x', NULL)$$);
 
 -- Directories.
 \! rm -rf "$PG_ABS_BUILDDIR/results/models"; mkdir -p "$PG_ABS_BUILDDIR/results/models/empty"
-\! for d in pickle sharded blank words cut notjson; do cp -r "$PG_ABS_SRCDIR/golden/tiny-classify" "$PG_ABS_BUILDDIR/results/models/$d"; done
+\! for d in pickle sharded blank words cut notjson nolayers; do cp -r "$PG_ABS_SRCDIR/golden/tiny-classify" "$PG_ABS_BUILDDIR/results/models/$d"; done
 \! cd "$PG_ABS_BUILDDIR/results/models/pickle" && mv model.safetensors pytorch_model.bin
 \! cd "$PG_ABS_BUILDDIR/results/models/sharded" && mv model.safetensors model.safetensors.index.json
 \! cd "$PG_ABS_BUILDDIR/results/models/blank" && : > model.safetensors
 \! cd "$PG_ABS_BUILDDIR/results/models/words" && rm -f vocab.txt tokenizer.json
 \! cd "$PG_ABS_BUILDDIR/results/models/cut" && head -c 1000 ../notjson/model.safetensors > model.safetensors
 \! cd "$PG_ABS_BUILDDIR/results/models/notjson" && echo 'not JSON' > config.json
+\! cd "$PG_ABS_BUILDDIR/results/models/nolayers" && sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 0/' ../words/config.json > config.json
 \getenv build PG_ABS_BUILDDIR
 SELECT directory, attempt($$SELECT "Odd schema".lat_import_model('x', %L)$$,
 	:'build' || '/results/models/' || directory)
-FROM unnest('{missing, empty, pickle, sharded, blank, words, cut, notjson, notjson/config.json}'
+FROM unnest('{missing, empty, pickle, sharded, blank, words, cut, notjson, notjson/config.json, nolayers}'
 	::text[]) directory;
 SELECT attempt($$SELECT "Odd schema".lat_import_model('x', 'relative')$$);
 SELECT count(*) AS half_stored FROM "Odd schema".lat_model WHERE name = 'x';

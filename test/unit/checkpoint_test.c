@@ -72,6 +72,7 @@ static const Edit edits[] = {
 		   "intermediate"),
 	CONFIG("\"vocab_size\": 433", "\"vocab_size\": 432", BAD_MODEL, "has 433 words"),
 	CONFIG("\"vocab_size\": 433", "\"vocab_size\": 434", BAD_MODEL, "has shape [433, 40]"),
+	CONFIG("\"vocab_size\": 433", "\"vocab_size\": 1458", BAD_MODEL, "has only 433 words"),
 	CONFIG("\"vocab_size\": 433", "\"vocab_size\": 2000000", UNSUPPORTED, "vocab_size"),
 	CONFIG("\"max_position_embeddings\": 64", "\"max_position_embeddings\": 63", BAD_MODEL,
 		   "position_embeddings.weight\" has shape [64, 40]"),

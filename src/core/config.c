@@ -413,7 +413,7 @@ number_labels(const LatHost *host, int32_t count, LatTexts *labels, LatError *er
 	return LAT_OK;
 }
 
-/* Two labels of one name could not be told apart in SQL. */
+/* Two labels of one name could not be told apart in SQL, and no text in SQL holds a NUL. */
 static LatStatus
 check_labels(const LatHost *host, const LatTexts *labels, LatError *error)
 {
@@ -423,6 +423,8 @@ check_labels(const LatHost *host, const LatTexts *labels, LatError *error)
 
 		if (host->interrupted(host->arg))
 			return lat_fail(error, LAT_INTERRUPTED, "interrupted while reading %s", FILE_NAME);
+		if (memchr(label->text, '\0', label->bytes) != NULL)
+			return lat_fail(error, LAT_BAD_MODEL, "%s has a label with a NUL character", FILE_NAME);
 		for (int32_t j = 0; j < i; j++)
 		{
 			if (labels->items[j].bytes == label->bytes &&

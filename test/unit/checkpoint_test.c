@@ -119,6 +119,7 @@ static const Edit edits[] = {
 	CONFIG("\"1\": \"neutral\"", "\"3\": \"neutral\"", BAD_MODEL, "no label 1"),
 	CONFIG("\"1\": \"neutral\"", "\"0\": \"neutral\"", BAD_MODEL, "\"0\" twice"),
 	CONFIG("\"1\": \"neutral\"", "\"1\": \"negative\"", BAD_MODEL, "\"negative\" twice"),
+	CONFIG("\"1\": \"neutral\"", "\"1\": \"a\\u0000b\"", BAD_MODEL, "label with a NUL"),
 	CONFIG("\"1\": \"neutral\"", "\"1\": 5", BAD_MODEL, "id2label"),
 	CONFIG("\"1\": \"neutral\"", "\"1\": \"\"", BAD_MODEL, "id2label"),
 	CONFIG("\"1\": \"neutral\"", "\"01\": \"neutral\"", BAD_MODEL, "id2label"),

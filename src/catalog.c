@@ -31,6 +31,7 @@
 #include "compat.h"
 #include "digest.h"
 #include "settings.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -162,26 +163,47 @@ find_schema(void)
 static void
 find_tables(void)
 {
+	uint64		before;
 	int			i;
 
 	if (known.valid)
 		return;
-	known.schema = find_schema();
-	for (i = 0; i < TABLE_COUNT; i++)
+	do
 	{
-		char		index_name[NAMEDATALEN];
+		before = generation;
+		known.schema = find_schema();
+		for (i = 0; i < TABLE_COUNT; i++)
+		{
+			char		index_name[NAMEDATALEN];
 
-		snprintf(index_name, sizeof(index_name), "%s_pkey", table_names[i]);
-		known.tables[i] = get_relname_relid(table_names[i], known.schema);
-		known.indexes[i] = get_relname_relid(index_name, known.schema);
-		if (!OidIsValid(known.tables[i]) || !OidIsValid(known.indexes[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("table \"%s\" of extension \"lat\", or its primary key, is missing",
-							table_names[i]),
-					 errhint("Drop the extension and create it again.")));
-	}
+			snprintf(index_name, sizeof(index_name), "%s_pkey", table_names[i]);
+			known.tables[i] = get_relname_relid(table_names[i], known.schema);
+			known.indexes[i] = get_relname_relid(index_name, known.schema);
+			if (!OidIsValid(known.tables[i]) || !OidIsValid(known.indexes[i]))
+				ereport(ERROR,
+						(errcode(ERRCODE_UNDEFINED_TABLE),
+						 errmsg("table \"%s\" of extension \"lat\", or its primary key, is missing",
+								table_names[i]),
+						 errhint("Drop the extension and create it again.")));
+		}
+	} while (before != generation); /* something was altered meanwhile: perhaps one of these */
 	known.valid = true;
+}
+
+void
+catalog_lock(void)
+{
+	int			i;
+
+	do
+	{
+		find_tables();
+		for (i = 0; i < TABLE_COUNT; i++)
+		{
+			LockRelationOid(known.tables[i], AccessShareLock);
+			LockRelationOid(known.indexes[i], AccessShareLock);
+		}
+	} while (!known.valid);		/* they were altered while we waited */
 }
 
 Oid

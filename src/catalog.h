@@ -37,6 +37,12 @@ extern void catalog_init(void);
 /* Grows whenever a model, a default or a Pareto point may have changed. */
 extern uint64 catalog_generation(void);
 
+/*
+ * Lock the tables and their indexes for reading, to the end of the transaction: before
+ * waiting for anything that PostgreSQL's deadlock detector does not know.
+ */
+extern void catalog_lock(void);
+
 /* OID of lat_model, and the extension's schema as a quoted identifier (palloc'd). */
 extern Oid	catalog_model_relation(void);
 extern char *catalog_schema(void);

@@ -290,6 +290,11 @@ model_cache_get(const char *digest, LatPrecision precision)
 		mapping = attach(digest, precision);
 	if (mapping == NULL)
 	{
+		/*
+		 * Whoever holds the file lock must wait for no other: a transaction that
+		 * has locked our tables might be the next to ask for it.
+		 */
+		catalog_lock();
 		lock = model_file_lock();
 		mapping = attach(digest, precision);
 		if (mapping == NULL)

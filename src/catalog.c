@@ -412,7 +412,7 @@ catalog_get_model(const char *name)
 
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%s\" does not exist", name),
+				 errmsg("model \"%s\" does not exist", clip_for_message(name)),
 				 names[0] ? errhint("There are: %s.", names)
 				 : errhint("There is no model yet. Call lat_install_default_models() "
 						   "or lat_import_model(name, directory).")));

@@ -14,6 +14,8 @@
 #include "settings.h"
 #include "utils/memutils.h"
 
+#define MESSAGE_BYTES 200		/* of a value that a message quotes */
+
 static void *
 allocate(void *arg, size_t size)
 {
@@ -122,6 +124,16 @@ text_for_server(const char *text)
 			*c = '?';
 	}
 	return converted;
+}
+
+const char *
+clip_for_message(const char *text)
+{
+	int			size = (int) strlen(text);
+
+	if (size <= MESSAGE_BYTES)
+		return text;
+	return psprintf("%.*s...", pg_mbcliplen(text, size, MESSAGE_BYTES), text);
 }
 
 void

@@ -151,7 +151,8 @@ report_unknown_label(const Call *call, const text *label)
 		appendStringInfoString(&names, ", ...");
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("model \"%s\" has no label \"%s\"", call->name, text_to_cstring(label)),
+			 errmsg("model \"%s\" has no label \"%s\"", call->name,
+					clip_for_message(text_to_cstring(label))),
 			 errhint("Its labels: %s.", names.data)));
 }
 

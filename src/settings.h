@@ -29,6 +29,9 @@ extern void host_in_context(LatHost *host, MemoryContext context);
  */
 extern void *host_allocate_aligned(size_t size);
 
+/* The text, or its beginning and "...": a column taken for a name may hold whole documents. */
+extern const char *clip_for_message(const char *text);
+
 /* ereport(ERROR) for a status of the core: SQLSTATE by status, message and hint by error. */
 extern void report_core_error(LatStatus status, const LatError *error)
 			__attribute__((noreturn));

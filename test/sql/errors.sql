@@ -41,7 +41,9 @@ SELECT attempt('SELECT lat_answer(''a'', ''b'', model => ''tiny'')');
 SELECT attempt('SELECT * FROM lat_tag(''a'', model => ''tiny'')');
 SELECT attempt('SELECT * FROM lat_tag(''a'')');
 SELECT attempt('SELECT lat_embed(''a'', model => ''span'')');
-SELECT attempt(format('SELECT lat_classify(''a'', model => %L)', repeat('x', 10000))) ~ '^42704: ' AS long_name;
+-- what is no name at all, such as a document, is quoted in part
+SELECT attempt(format('SELECT lat_classify(''a'', model => %L)', repeat('ä☃', 10000))) ~ '^42704: .{80,130}\.\.\." does not exist' AS long_name;
+SELECT attempt(format('SELECT lat_score(''a'', %L)', repeat('ä☃', 10000))) ~ '^42704: .{80,130}\.\.\."\n' AS long_label;
 
 -- labels
 SELECT attempt('SELECT lat_score(''a'', ''no such label'')') = '42704: model "tiny" has no label "no such label"'

@@ -42,8 +42,10 @@ COMMENT ON TABLE @extschema@.lat_model_chunk IS 'content of the models, in piece
 CREATE TABLE @extschema@.lat_pareto (
 	digest pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
 	lengths pg_catalog.int4[] NOT NULL
-		CHECK (pg_catalog.cardinality(lengths) OPERATOR(pg_catalog.>=) 1
-			AND pg_catalog.cardinality(lengths) OPERATOR(pg_catalog.<=) 64),
+		CHECK (pg_catalog.array_ndims(lengths) OPERATOR(pg_catalog.=) 1
+			AND pg_catalog.cardinality(lengths) OPERATOR(pg_catalog.>=) 1
+			AND pg_catalog.cardinality(lengths) OPERATOR(pg_catalog.<=) 64
+			AND pg_catalog.array_position(lengths, NULL::pg_catalog.int4) IS NULL),
 	reference_length pg_catalog.int4 NOT NULL CHECK (reference_length OPERATOR(pg_catalog.>) 0),
 	fraction pg_catalog.float8 NOT NULL
 		CHECK (fraction OPERATOR(pg_catalog.>) 0 AND fraction OPERATOR(pg_catalog.<=) 1),

@@ -46,6 +46,7 @@ struct CallSite
 	LatTask		task;
 	bool		full;			/* no lengths */
 	int32		reference_length;
+	int			length_count;
 	int32		lengths[LAT_MAX_LAYERS];
 
 	bool		warned;			/* of a budget that cannot be kept */
@@ -175,6 +176,7 @@ choose_lengths(CallSite *site, double budget)
 	{
 		site->full = false;
 		site->reference_length = rows[choice].reference_length;
+		site->length_count = rows[choice].count;
 		memcpy(site->lengths, rows[choice].lengths, sizeof(site->lengths));
 	}
 	if (over_budget && !site->warned)
@@ -279,6 +281,22 @@ find_site(FunctionCallInfo fcinfo)
 	return site;
 }
 
+/* Rows of lat_pareto may be written by hand: is the one chosen for this model at all? */
+static void
+check_lengths(const CallSite *site, const LatModel *model)
+{
+	LatError	error;
+
+	if (site->full || lat_check_lengths(&model->config, site->lengths, site->length_count,
+										&error) == LAT_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a row of lat_pareto does not fit model \"%s\": %s",
+					site->name, error.message),
+			 errhint("Correct the row, or delete it.")));
+}
+
 /* ---- memory ------------------------------------------------------------------------------- */
 
 /*
@@ -361,6 +379,7 @@ call_begin(Call *call, FunctionCallInfo fcinfo, const CallRequest *request)
 						site->name, lat_task_name(site->task),
 						lat_task_name((LatTask) call->model->config.task)),
 				 errhint("Import the model again.")));
+	check_lengths(site, call->model);
 	call->lengths = site->full ? NULL : site->lengths;
 	call->reference_length = site->reference_length;
 	call->engine = claim_scratch(call->context);

@@ -506,7 +506,8 @@ compare_points(const void *a, const void *b)
 	return 0;
 }
 
-static void
+/* Returns how many. */
+static int
 read_lengths(Datum value, int32 *lengths)
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
@@ -518,6 +519,7 @@ read_lengths(Datum value, int32 *lengths)
 				 errmsg("table lat_pareto holds lengths that are not a list of 1 to %d numbers",
 						LAT_MAX_LAYERS)));
 	memcpy(lengths, ARR_DATA_PTR(array), count * sizeof(int32));
+	return count;
 }
 
 ParetoRow *
@@ -541,7 +543,7 @@ catalog_pareto(const char *digest, int *count)
 		}
 		row = &rows[(*count)++];
 		memset(row, 0, sizeof(ParetoRow));
-		read_lengths(get_column(&scan, tuple, PARETO_LENGTHS), row->lengths);
+		row->count = read_lengths(get_column(&scan, tuple, PARETO_LENGTHS), row->lengths);
 		row->reference_length = DatumGetInt32(get_column(&scan, tuple, PARETO_REFERENCE));
 		row->point.fraction = DatumGetFloat8(get_column(&scan, tuple, PARETO_FRACTION));
 		row->point.quality = DatumGetFloat8(get_column(&scan, tuple, PARETO_QUALITY));

@@ -28,7 +28,8 @@ typedef struct ParetoRow
 {
 	LatPoint	point;			/* fraction at N, quality */
 	int32		reference_length;	/* N */
-	int32		lengths[LAT_MAX_LAYERS];	/* (L) */
+	int			count;			/* of lengths; L, unless somebody has made a mistake */
+	int32		lengths[LAT_MAX_LAYERS];
 } ParetoRow;
 
 /* Listen for changes of lat_model; at load of the library. */

@@ -51,13 +51,26 @@ FROM (VALUES (0.3), (0.6), (0.4), (0.9)) v (b), lat_model m WHERE name = 'tiny';
 SELECT a.answer = substring(c FROM a.start FOR a.stop - a.start + 1) AS cut_from_context
 FROM repeat('the old man is a teacher in town. ', 100) c, lat_answer_span('who?', c, 0.5) a;
 
--- whatever stands in lat_pareto, nothing worse than a bad answer comes of it
+-- a row by hand is taken as it is, however odd, if it is a configuration of the model at all
 DELETE FROM lat_pareto;
 INSERT INTO lat_pareto (digest, lengths, reference_length, fraction, quality)
-    SELECT digest, '{-5}'::int[], 1, 0.5, 'NaN'::float8 FROM lat_model UNION ALL
-    SELECT digest, array_fill(2147483647, ARRAY[64]), 1, 0.4, '-Infinity' FROM lat_model UNION ALL
-    SELECT digest, '{1,2,3,4,5,6,7,8}'::int[], 2147483647, 0.3, 0 FROM lat_model;
+    SELECT digest, array_fill(1, ARRAY[layers]), 1, 0.5, 'NaN'::float8 FROM lat_model UNION ALL
+    SELECT digest, array_fill(2147483647, ARRAY[layers]), 1, 0.4, '-Infinity' FROM lat_model UNION ALL
+    SELECT digest, array_fill(3, ARRAY[layers]), 2147483647, 0.3, 0 FROM lat_model;
 SELECT b, lat_classify(:'text', b) IS NOT NULL AS runs, lat_answer('who?', :'text', b) IS NOT NULL AS answers
 FROM (VALUES (0.3), (0.4), (0.5)) v (b);
+
+-- if it is none, it is refused: when it is written, or by the call that would take it
+DELETE FROM lat_pareto;
+INSERT INTO lat_pareto (digest, lengths, reference_length, fraction, quality) VALUES ('x', '{4,NULL}', 8, 0.5, 1);
+INSERT INTO lat_pareto (digest, lengths, reference_length, fraction, quality) VALUES ('x', '{{4,3},{2,1}}', 8, 0.5, 1);
+INSERT INTO lat_pareto (digest, lengths, reference_length, fraction, quality) VALUES ('x', '{}', 8, 0.5, 1);
+INSERT INTO lat_pareto (digest, lengths, reference_length, fraction, quality)
+    SELECT digest, v.lengths, 8, v.fraction, v.fraction
+    FROM lat_model, (VALUES ('{4,2}'::int[], 0.2), ('{4,4,2,-1}', 0.3), ('{4,5,2}', 0.4)) v (lengths, fraction);
+SELECT lat_classify(:'text', 0.2);
+SELECT lat_classify(:'text', 0.3);
+SELECT lat_answer('who?', :'text', 0.4);
+SELECT lat_classify(:'text') IS NOT NULL AS runs_in_full;
 
 DROP EXTENSION lat;

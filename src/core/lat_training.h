@@ -315,12 +315,12 @@ extern LatStatus lat_check_search_options(const LatSearchOptions *options, LatEr
 typedef struct LatCandidate
 {
 	int32_t		lengths[LAT_MAX_LAYERS];	/* (L) at N */
-	double		fraction;		/* cost at N over the cost in full */
-	double		mean_fraction;	/* the same over the data */
+	double		fraction;		/* multiply-adds at N over those in full */
+	double		mean_fraction;	/* the same over the data; NAN: abandoned */
 	double		paper_fraction; /* the paper's own count, at N */
 	double		milliseconds;	/* of one text of N tokens; 0: not measured */
-	double		selection;		/* quality on the half that selects */
-	double		quality;		/* quality on the other half, for the frontier; NAN else */
+	double		selection;		/* quality on the half that selects; abandoned: as estimated */
+	double		quality;		/* quality on the other half, for the frontier and in full; NAN else */
 	double		quality_low;
 	double		quality_high;
 	int32_t		evaluated;		/* examples of the selecting half it was tried on */
@@ -349,6 +349,12 @@ extern LatStatus lat_searcher_open(const LatHost *host, const LatKernels *kernel
 								   LatSearcher **searcher, LatError *error);
 extern void lat_searcher_close(LatSearcher *searcher);
 
+/*
+ * A clock in milliseconds.  With it the frontier's milliseconds are measured at the end; with
+ * LAT_COST_MILLISECONDS every candidate's, and then there must be one.
+ */
+extern void lat_searcher_set_clock(LatSearcher *searcher, double (*clock) (void));
+
 typedef struct LatSearchReport
 {
 	int32_t		iteration;		/* done; 0: only the configurations to start from */
@@ -365,7 +371,7 @@ extern LatStatus lat_search_step(LatSearcher *searcher, LatSearchReport *report,
 								 LatError *error);
 extern void lat_search_report(const LatSearcher *searcher, LatSearchReport *report);
 
-/* All candidates, in the order they were met; *count of them. */
+/* All candidates, in the order they were met, the first in full; *count of them. */
 extern const LatCandidate *lat_search_candidates(const LatSearcher *searcher, int32_t *count);
 
 #endif							/* LAT_TRAINING_H */

@@ -17,7 +17,7 @@ typedef struct ModelRow
 	char	   *name;
 	char		digest[LAT_DIGEST_LENGTH + 1];
 	LatTask		task;
-	bool		int8_only;		/* its content is a packed int8 image */
+	bool		int8_only;		/* its content is a packed int8 image: the shipped models */
 	int32		layers;			/* these three for estimates, without opening the model */
 	int32		hidden;
 	int32		max_tokens;

@@ -135,7 +135,8 @@ install_pareto(const char *name, const char *digest)
 
 /*
  * Install one model, if its file is there; false if not.  A model of that name
- * that somebody imported stays; an earlier shipped one is replaced.
+ * that somebody imported or trained stays: it has floats.  An earlier shipped
+ * one is replaced.
  */
 static bool
 install_model(const char *name, char *digest)
@@ -153,7 +154,7 @@ install_model(const char *name, char *digest)
 	if (row != NULL && !row->int8_only)
 	{
 		ereport(NOTICE,
-				(errmsg("model \"%s\" is left alone, since it was imported from a checkpoint",
+				(errmsg("model \"%s\" is left alone, since it was imported or trained here",
 						name),
 				 errhint("Drop it first to have the model that comes with the extension.")));
 		strlcpy(digest, row->digest, LAT_DIGEST_LENGTH + 1);

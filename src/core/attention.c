@@ -16,9 +16,8 @@
 #include <math.h>
 #include <string.h>
 
-/* from (rows, D), as B of a GEMM with D columns: panels (Dp/16, rows, 16) */
-static void
-pack_columns(LatMatrix from, int d, float *panels)
+void
+lat_pack_columns(LatMatrix from, int d, float *panels)
 {
 	for (int column = 0; column < d; column += LAT_PANEL)
 	{
@@ -32,15 +31,15 @@ pack_columns(LatMatrix from, int d, float *panels)
 	}
 }
 
-/* from (rows, D), transposed, as B of a GEMM with `rows` columns: panels (rows padded / 16, D, 16) */
-static void
-pack_rows(LatMatrix from, int d, float *panels)
+void
+lat_pack_rows(const LatKernels *kernels, LatMatrix from, int d, float *panels)
 {
 	for (int first = 0; first < from.rows; first += LAT_PANEL, panels += d * LAT_PANEL)
-		for (int c = 0; c < LAT_PANEL; c++)
-			for (int i = 0; i < d; i++)
-				panels[i * LAT_PANEL + c] = first + c < from.rows ?
-					from.data[(first + c) * from.ld + i] : 0;
+	{
+		int			rows = from.rows - first < LAT_PANEL ? from.rows - first : LAT_PANEL;
+
+		kernels->transpose(from.data + first * from.ld, from.ld, rows, d, panels);
+	}
 }
 
 LatStatus
@@ -63,8 +62,8 @@ lat_attend(LatPass *pass, const LatAttention *attention)
 
 		k.data += head * d;
 		v.data += head * d;
-		pack_rows(k, d, pass->key_panels);
-		pack_columns(v, d, pass->value_panels);
+		lat_pack_rows(kernels, k, d, pass->key_panels);
+		lat_pack_columns(v, d, pass->value_panels);
 		for (int from = 0; from < queries; from += LAT_BLOCK_ROWS)
 		{
 			int			rows = queries - from < LAT_BLOCK_ROWS ? queries - from : LAT_BLOCK_ROWS;
@@ -73,11 +72,20 @@ lat_attend(LatPass *pass, const LatAttention *attention)
 
 			if (pass->host->interrupted(pass->host->arg))
 				return LAT_INTERRUPTED;
-			kernels->gemm_f32(q, attention->q.ld, rows, d, pass->key_panels,
-							  (int) score_ld / LAT_PANEL, NULL, pass->scores, score_ld);
+			kernels->gemm_f32(&(LatGemm) {
+				.a = q,.a_row = attention->q.ld,.a_depth = 1,
+					.b = pass->key_panels,.b_panel = (size_t) d * LAT_PANEL,.b_depth = LAT_PANEL,
+					.c = pass->scores,.c_row = score_ld,.c_panel = LAT_PANEL,
+					.rows = rows,.depth = d,.panels = (int) score_ld / LAT_PANEL
+			});
 			kernels->softmax(pass->scores, score_ld, rows, tokens, scale, pass->significance);
-			kernels->gemm_f32(pass->scores, score_ld, rows, tokens, pass->value_panels,
-							  (int) context_ld / LAT_PANEL, NULL, pass->head_context, context_ld);
+			kernels->gemm_f32(&(LatGemm) {
+				.a = pass->scores,.a_row = score_ld,.a_depth = 1,
+					.b = pass->value_panels,.b_panel = (size_t) tokens * LAT_PANEL,
+					.b_depth = LAT_PANEL,
+					.c = pass->head_context,.c_row = context_ld,.c_panel = LAT_PANEL,
+					.rows = rows,.depth = tokens,.panels = (int) context_ld / LAT_PANEL
+			});
 			for (int row = 0; row < rows; row++)
 				memcpy(context + row * attention->context.ld,
 					   pass->head_context + row * context_ld, d * sizeof(float));

@@ -32,32 +32,6 @@
 
 /* ---- scratch ------------------------------------------------------------------------------ */
 
-/* Takes pieces of a block one after another; with base NULL it only measures. */
-typedef struct Carver
-{
-	uint8_t    *base;
-	size_t		used;
-} Carver;
-
-static void *
-carve(Carver *carver, size_t size)
-{
-	void	   *piece = carver->base ? carver->base + carver->used : NULL;
-
-	carver->used += LAT_ROUND_UP(size, LAT_ALIGNMENT);
-	return piece;
-}
-
-static LatMatrix
-carve_matrix(Carver *carver, size_t rows, size_t columns)
-{
-	size_t		ld = LAT_ROUND_UP(columns, LAT_PANEL);
-
-	return (LatMatrix) {
-		carve(carver, rows * ld * sizeof(float)), ld, (int) rows
-	};
-}
-
 static int
 largest(int a, int b)
 {
@@ -65,7 +39,7 @@ largest(int a, int b)
 }
 
 static void
-carve_pass(Carver *carver, LatPass *pass)
+carve_pass(LatCarver *carver, LatPass *pass)
 {
 	const LatConfig *config = &pass->model->config;
 	int			count = pass->batch->count;
@@ -79,24 +53,24 @@ carve_pass(Carver *carver, LatPass *pass)
 		longest = largest(longest, pass->batch->offsets[s + 1] - pass->batch->offsets[s]);
 	longest = LAT_ROUND_UP(longest, LAT_PANEL);
 
-	pass->offsets = carve(carver, (count + 1) * sizeof(int32_t));
-	pass->origins = carve(carver, rows * sizeof(int32_t));
-	pass->x = carve_matrix(carver, rows, width);
-	pass->y = carve_matrix(carver, rows, width);
-	pass->qkv = carve_matrix(carver, rows, largest(3 * (int) width, config->embedding));
-	pass->context = carve_matrix(carver, rows, width);
+	pass->offsets = lat_carve(carver, (count + 1) * sizeof(int32_t));
+	pass->origins = lat_carve(carver, rows * sizeof(int32_t));
+	pass->x = lat_carve_matrix(carver, rows, width);
+	pass->y = lat_carve_matrix(carver, rows, width);
+	pass->qkv = lat_carve_matrix(carver, rows, largest(3 * (int) width, config->embedding));
+	pass->context = lat_carve_matrix(carver, rows, width);
 	if (config->task != LAT_CLASSIFY)
-		pass->restored = carve_matrix(carver, rows, width);
-	pass->inner = carve_matrix(carver, LAT_BLOCK_ROWS, config->intermediate);
-	pass->scores = carve(carver, (size_t) LAT_BLOCK_ROWS * longest * sizeof(float));
-	pass->head_context = carve(carver, (size_t) LAT_BLOCK_ROWS * d * sizeof(float));
-	pass->key_panels = carve(carver, (size_t) longest * d * sizeof(float));
-	pass->value_panels = carve(carver, (size_t) longest * d * sizeof(float));
-	pass->significance = carve(carver, longest * sizeof(float));
-	pass->order = carve(carver, longest * sizeof(uint32_t));
-	pass->codes.codes = carve(carver, (size_t) LAT_BLOCK_ROWS * LAT_ROUND_UP(deepest, 64));
-	pass->codes.scales = carve(carver, LAT_BLOCK_ROWS * sizeof(float));
-	pass->codes.zeros = carve(carver, LAT_BLOCK_ROWS * sizeof(int32_t));
+		pass->restored = lat_carve_matrix(carver, rows, width);
+	pass->inner = lat_carve_matrix(carver, LAT_BLOCK_ROWS, config->intermediate);
+	pass->scores = lat_carve(carver, (size_t) LAT_BLOCK_ROWS * longest * sizeof(float));
+	pass->head_context = lat_carve(carver, (size_t) LAT_BLOCK_ROWS * d * sizeof(float));
+	pass->key_panels = lat_carve(carver, (size_t) longest * d * sizeof(float));
+	pass->value_panels = lat_carve(carver, (size_t) longest * d * sizeof(float));
+	pass->significance = lat_carve(carver, longest * sizeof(float));
+	pass->order = lat_carve(carver, longest * sizeof(uint32_t));
+	pass->codes.codes = lat_carve(carver, (size_t) LAT_BLOCK_ROWS * LAT_ROUND_UP(deepest, 64));
+	pass->codes.scales = lat_carve(carver, LAT_BLOCK_ROWS * sizeof(float));
+	pass->codes.zeros = lat_carve(carver, LAT_BLOCK_ROWS * sizeof(int32_t));
 }
 
 void
@@ -111,7 +85,7 @@ lat_engine_release(LatEngine *engine)
 static LatStatus
 reserve_pass(LatEngine *engine, const LatModel *model, const LatBatch *batch, LatPass *pass)
 {
-	Carver		carver = {NULL, 0};
+	LatCarver	carver = {NULL, 0};
 	size_t		needed;
 
 	memset(pass, 0, sizeof(*pass));

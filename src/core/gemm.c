@@ -62,6 +62,7 @@ lat_gemm(LatPass *pass, const LatLinear *linear, LatMatrix x, LatMatrix y)
 {
 	const LatKernels *kernels = pass->kernels;
 	int			all_panels = linear->n_padded / LAT_PANEL;
+	size_t		panel_size = (size_t) linear->k * LAT_PANEL;	/* fp32 */
 
 	for (int from = 0; from < x.rows; from += LAT_BLOCK_ROWS)
 	{
@@ -81,10 +82,14 @@ lat_gemm(LatPass *pass, const LatLinear *linear, LatMatrix x, LatMatrix y)
 			if (linear->layout == LAT_INT8)
 				kernels->gemm_s8(&pass->codes, rows, linear, panel, panels, out, y.ld);
 			else
-				kernels->gemm_f32(block, x.ld, rows, linear->k,
-								  (const float *) linear->weights +
-								  (size_t) panel * linear->k * LAT_PANEL,
-								  panels, linear->bias + panel * LAT_PANEL, out, y.ld);
+				kernels->gemm_f32(&(LatGemm) {
+					.a = block,.a_row = x.ld,.a_depth = 1,
+						.b = (const float *) linear->weights + panel * panel_size,
+						.b_panel = panel_size,.b_depth = LAT_PANEL,
+						.c = out,.c_row = y.ld,.c_panel = LAT_PANEL,
+						.bias = linear->bias + panel * LAT_PANEL,
+						.rows = rows,.depth = linear->k,.panels = panels
+				});
 		}
 	}
 	return LAT_OK;

@@ -12,6 +12,7 @@
 #define LAT_KERNELS_H
 
 #include "lat.h"
+#include "random.h"
 
 /* Rows of int8 activations: code = round(x / scale) + zero, x = (code - zero) * scale. */
 typedef struct LatCodes
@@ -20,6 +21,71 @@ typedef struct LatCodes
 	float	   *scales;			/* (rows) */
 	int32_t    *zeros;			/* (rows) */
 } LatCodes;
+
+/*
+ * c (rows, 16 panels) = a (rows, depth) b (depth, 16 panels), all f32; strides in floats.
+ * A panel is 16 columns.  The three products of a linear layer differ in strides only:
+ *
+ *		Y = X W			a = X, b = W as packed: b_panel = 16 K, b_depth = 16
+ *		dX = dY W'		a = dY, b = W transposed to panels
+ *		dW = X' dY		a = X with its strides swapped, c_row = 16, c_panel = 16 K: as packed
+ *
+ * Products are added in the order of depth, each fused, whatever the other
+ * sizes: cutting rows, panels, or (with add) the depth does not change a bit.
+ */
+typedef struct LatGemm
+{
+	const float *a;
+	size_t		a_row;
+	size_t		a_depth;
+	const float *b;				/* 16 columns lie side by side */
+	size_t		b_panel;
+	size_t		b_depth;
+	float	   *c;				/* 16 columns lie side by side */
+	size_t		c_row;
+	size_t		c_panel;
+	const float *bias;			/* (16 panels), added last; or NULL */
+	bool		add;			/* sums start from what c holds, not from 0 */
+	int			rows;
+	int			depth;
+	int			panels;
+} LatGemm;
+
+/* Backward through LayerNorm: see LatKernels. */
+typedef struct LatNormBackward
+{
+	const float *z;				/* (rows, h) what was normalised, residual included */
+	float	   *d;				/* (rows, h) gradient of the output, becomes that of z */
+	size_t		ld;				/* of both */
+	int			rows;
+	int			h;
+	const float *gamma;			/* (Hp) */
+	float		eps;
+	float	   *d_gamma;		/* (Hp), added to, rows in order */
+	float	   *d_beta;			/* (Hp), the same */
+} LatNormBackward;
+
+/* A dropout mask: element i goes if lat_random_bits(random, i) is below the threshold. */
+typedef struct LatDropout
+{
+	LatRandom	random;
+	uint32_t	threshold;		/* p 2^32 */
+	float		scale;			/* of what stays, 1 / (1 - p) */
+} LatDropout;
+
+/* Constants of an AdamW step; all of it is in optimizer.c. */
+typedef struct LatAdamW
+{
+	float		clip;			/* factor of the gradient */
+	float		keep1;			/* beta1; 0 where the moments begin anew */
+	float		keep2;
+	float		gain1;			/* 1 - beta1 */
+	float		gain2;
+	float		shrink;			/* 1 - learning rate * decay */
+	float		step;			/* learning rate / (1 - beta1^t) */
+	float		root;			/* 1 / sqrt(1 - beta2^t) */
+	float		epsilon;
+} LatAdamW;
 
 struct LatKernels
 {
@@ -32,12 +98,7 @@ struct LatKernels
 	void		(*gemm_s8) (const LatCodes *codes, int rows, const LatLinear *linear,
 							int panel, int panels, float *y, size_t ldy);
 
-	/*
-	 * y (rows, 16 panels) = x (rows, k) W + bias; W f32 (panels, k, 16), bias
-	 * (16 panels) or NULL.  Products are added in the order of k.
-	 */
-	void		(*gemm_f32) (const float *x, size_t ldx, int rows, int k, const float *weights,
-							 int panels, const float *bias, float *y, size_t ldy);
+	void		(*gemm_f32) (const LatGemm *gemm);
 
 	/*
 	 * Each row of scores (rows, t) becomes softmax(scale * row); each column's
@@ -52,6 +113,32 @@ struct LatKernels
 
 	/* In place over rows of n floats, ld apart: LAT_IDENTITY does nothing. */
 	void		(*activate) (LatActivation activation, float *x, size_t ld, int rows, int n);
+
+	/* ---- training: n is a multiple of 16, rows have their padding, which stays zero ---- */
+
+	/* to (columns, 16) = from (rows, columns) transposed; zero from column `rows` on (rows <= 16). */
+	void		(*transpose) (const float *from, size_t ld, int rows, int columns, float *to);
+
+	/* Where y = activation(x): d (rows, n) *= activation'(x), then x becomes y. */
+	void		(*activate_backward) (LatActivation activation, float *x, float *d, size_t ld,
+									  int rows, int n);
+
+	/* Where p = softmax(scale * s): d (rows, t), gradient of p, becomes that of s. */
+	void		(*softmax_backward) (const float *p, float *d, size_t ld, int rows, int t,
+									 float scale);
+
+	/* Where y = LayerNorm(z). */
+	void		(*layer_norm_backward) (const LatNormBackward *args);
+
+	/* Dropout of x (n, any number); element i has index indexes[i] in the mask, or (NULL) i. */
+	void		(*dropout) (float *x, int n, const int32_t *indexes, const LatDropout *dropout);
+
+	/* to (n) = sum over `ranks` of from[rank], in order; returns the sum of squares of to. */
+	double		(*reduce) (float *to, const float *const *from, int ranks, size_t n);
+
+	/* One step for n values: gradient g, value p, moments m and v. */
+	void		(*adamw) (const LatAdamW *args, const float *g, float *p, float *m, float *v,
+						  size_t n);
 };
 
 extern const LatKernels lat_kernels_scalar;

@@ -22,6 +22,7 @@
 #define vec_fma(a, b, c) ((Vec) _mm256_fmadd_ps((__m256) (a), (__m256) (b), (__m256) (c)))
 #define vec_round(a) ((Vec) _mm256_round_ps((__m256) (a), 8))	/* to even, no exception */
 #define vec_to_int(a) ((VecInt) _mm256_cvtps_epi32((__m256) (a)))
+#define vec_sqrt(a) ((Vec) _mm256_sqrt_ps((__m256) (a)))
 #define vec_store_bytes(to, ints) store_bytes(to, (__m256i) (ints))
 
 /* The low byte of each of 8 integers that lie in 0 .. 255. */
@@ -35,6 +36,7 @@ store_bytes(uint8_t *to, __m256i ints)
 }
 
 #include "kernels_vector.h"
+#include "kernels_backward.h"
 
 #define S8_ROWS 4
 
@@ -125,6 +127,13 @@ const LatKernels lat_kernels_avx2 = {
 	.softmax = softmax,
 	.layer_norm = layer_norm,
 	.activate = activate,
+	.transpose = transpose,
+	.activate_backward = activate_backward,
+	.softmax_backward = softmax_backward,
+	.layer_norm_backward = layer_norm_backward,
+	.dropout = dropout,
+	.reduce = reduce,
+	.adamw = adamw,
 };
 
 #endif							/* __x86_64__ */

@@ -23,10 +23,12 @@
 #define vec_fma(a, b, c) ((Vec) _mm512_fmadd_ps((__m512) (a), (__m512) (b), (__m512) (c)))
 #define vec_round(a) ((Vec) _mm512_roundscale_ps((__m512) (a), 8))	/* to even, no exception */
 #define vec_to_int(a) ((VecInt) _mm512_cvtps_epi32((__m512) (a)))
+#define vec_sqrt(a) ((Vec) _mm512_sqrt_ps((__m512) (a)))
 #define vec_store_bytes(to, ints) \
 	_mm_storeu_si128((__m128i *) (to), _mm512_cvtepi32_epi8((__m512i) (ints)))
 
 #include "kernels_vector.h"
+#include "kernels_backward.h"
 
 #define S8_ROWS 8
 #define S8_PANELS 3
@@ -131,6 +133,13 @@ const LatKernels lat_kernels_avx512 = {
 	.softmax = softmax,
 	.layer_norm = layer_norm,
 	.activate = activate,
+	.transpose = transpose,
+	.activate_backward = activate_backward,
+	.softmax_backward = softmax_backward,
+	.layer_norm_backward = layer_norm_backward,
+	.dropout = dropout,
+	.reduce = reduce,
+	.adamw = adamw,
 };
 
 #endif							/* __x86_64__ */

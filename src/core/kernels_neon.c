@@ -22,6 +22,7 @@
 	((Vec) vfmaq_f32((float32x4_t) (c), (float32x4_t) (a), (float32x4_t) (b)))
 #define vec_round(a) ((Vec) vrndnq_f32((float32x4_t) (a)))
 #define vec_to_int(a) ((VecInt) vcvtnq_s32_f32((float32x4_t) (a)))
+#define vec_sqrt(a) ((Vec) vsqrtq_f32((float32x4_t) (a)))
 #define vec_store_bytes(to, ints) store_bytes(to, (int32x4_t) (ints))
 
 /* The low byte of each of 4 integers that lie in 0 .. 255. */
@@ -35,6 +36,7 @@ store_bytes(uint8_t *to, int32x4_t ints)
 }
 
 #include "kernels_vector.h"
+#include "kernels_backward.h"
 
 #define S8_ROWS 4
 
@@ -118,6 +120,13 @@ const LatKernels lat_kernels_neon = {
 	.softmax = softmax,
 	.layer_norm = layer_norm,
 	.activate = activate,
+	.transpose = transpose,
+	.activate_backward = activate_backward,
+	.softmax_backward = softmax_backward,
+	.layer_norm_backward = layer_norm_backward,
+	.dropout = dropout,
+	.reduce = reduce,
+	.adamw = adamw,
 };
 
 #endif							/* __aarch64__ */

@@ -84,24 +84,24 @@ gemm_s8(const LatCodes *codes, int rows, const LatLinear *linear, int panel, int
 }
 
 static void
-gemm_f32(const float *x, size_t ldx, int rows, int k, const float *weights, int panels,
-		 const float *bias, float *y, size_t ldy)
+gemm_f32(const LatGemm *gemm)
 {
-	for (int p = 0; p < panels; p++)
+	for (int p = 0; p < gemm->panels; p++)
 	{
-		const float *w = weights + (size_t) p * k * 16;
-
-		for (int row = 0; row < rows; row++)
+		for (int row = 0; row < gemm->rows; row++)
 		{
-			const float *a = x + row * ldx;
-			float	   *out = y + row * ldy + p * 16;
+			const float *a = gemm->a + row * gemm->a_row;
+			const float *b = gemm->b + p * gemm->b_panel;
+			float	   *c = gemm->c + row * gemm->c_row + p * gemm->c_panel;
 			float		sums[16] = {0};
 
-			for (int i = 0; i < k; i++)
-				for (int c = 0; c < 16; c++)
-					sums[c] += a[i] * w[i * 16 + c];
-			for (int c = 0; c < 16; c++)
-				out[c] = sums[c] + (bias ? bias[p * 16 + c] : 0);
+			if (gemm->add)
+				memcpy(sums, c, sizeof(sums));
+			for (int i = 0; i < gemm->depth; i++)
+				for (int n = 0; n < 16; n++)
+					sums[n] += a[i * gemm->a_depth] * b[i * gemm->b_depth + n];
+			for (int n = 0; n < 16; n++)
+				c[n] = sums[n] + (gemm->bias ? gemm->bias[p * 16 + n] : 0);
 		}
 	}
 }
@@ -177,6 +177,148 @@ activate(LatActivation activation, float *x, size_t ld, int rows, int n)
 	}
 }
 
+/* ---- training ----------------------------------------------------------------------------- */
+
+static void
+transpose(const float *from, size_t ld, int rows, int columns, float *to)
+{
+	for (int column = 0; column < columns; column++)
+		for (int row = 0; row < 16; row++)
+			to[column * 16 + row] = row < rows ? from[row * ld + column] : 0;
+}
+
+static void
+activate_backward(LatActivation activation, float *x, float *d, size_t ld, int rows, int n)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		float	   *v = x + row * ld;
+		float	   *g = d + row * ld;
+
+		for (int i = 0; i < n; i++)
+		{
+			if (activation == LAT_GELU)
+			{
+				float		phi = 0.5f * (1 + erff(v[i] * 0.70710678f));	/* Phi(x) */
+
+				g[i] *= phi + v[i] * 0.39894228f * expf(-0.5f * v[i] * v[i]);
+				v[i] *= phi;
+			}
+			else if (activation == LAT_RELU)
+			{
+				g[i] = v[i] > 0 ? g[i] : 0;
+				v[i] = v[i] > 0 ? v[i] : 0;
+			}
+			else if (activation == LAT_TANH)
+			{
+				v[i] = tanhf(v[i]);
+				g[i] *= 1 - v[i] * v[i];
+			}
+		}
+	}
+}
+
+/* With p = softmax(scale s): ds = scale p (dp - sum p dp). */
+static void
+softmax_backward(const float *p, float *d, size_t ld, int rows, int t, float scale)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		const float *v = p + row * ld;
+		float	   *g = d + row * ld;
+		float		sum = 0;
+
+		for (int i = 0; i < t; i++)
+			sum += v[i] * g[i];
+		for (int i = 0; i < t; i++)
+			g[i] = v[i] * (g[i] - sum) * scale;
+	}
+}
+
+/*
+ * With n = (z - mean) / deviation, y = gamma n + beta and g = gamma dy:
+ * dz = (g - mean(g) - n mean(g n)) / deviation.
+ */
+static void
+layer_norm_backward(const LatNormBackward *args)
+{
+	int			h = args->h;
+
+	for (int row = 0; row < args->rows; row++)
+	{
+		const float *z = args->z + row * args->ld;
+		float	   *d = args->d + row * args->ld;
+		float		mean = 0;
+		float		variance = 0;
+		float		mean_g = 0;
+		float		mean_gn = 0;
+		float		inverse;
+
+		for (int i = 0; i < h; i++)
+			mean += z[i];
+		mean /= (float) h;
+		for (int i = 0; i < h; i++)
+			variance += (z[i] - mean) * (z[i] - mean);
+		inverse = 1 / sqrtf(variance / (float) h + args->eps);
+		for (int i = 0; i < h; i++)
+		{
+			float		n = (z[i] - mean) * inverse;
+
+			args->d_gamma[i] += d[i] * n;
+			args->d_beta[i] += d[i];
+			d[i] *= args->gamma[i];
+			mean_g += d[i];
+			mean_gn += d[i] * n;
+		}
+		mean_g /= (float) h;
+		mean_gn /= (float) h;
+		for (int i = 0; i < h; i++)
+			d[i] = (d[i] - mean_g - (z[i] - mean) * inverse * mean_gn) * inverse;
+	}
+}
+
+static void
+dropout(float *x, int n, const int32_t *indexes, const LatDropout *dropout)
+{
+	for (int i = 0; i < n; i++)
+	{
+		uint32_t	bits = lat_random_bits(dropout->random,
+										   (uint32_t) (indexes ? indexes[i] : i));
+
+		x[i] = bits < dropout->threshold ? 0 : x[i] * dropout->scale;
+	}
+}
+
+static double
+reduce(float *to, const float *const *from, int ranks, size_t n)
+{
+	double		squares = 0;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		float		sum = from[0][i];
+
+		for (int rank = 1; rank < ranks; rank++)
+			sum += from[rank][i];
+		to[i] = sum;
+		squares += (double) sum * sum;
+	}
+	return squares;
+}
+
+static void
+adamw(const LatAdamW *args, const float *g, float *p, float *m, float *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		float		gradient = g[i] * args->clip;
+
+		m[i] = m[i] * args->keep1 + gradient * args->gain1;
+		v[i] = v[i] * args->keep2 + gradient * gradient * args->gain2;
+		p[i] = p[i] * args->shrink - args->step * m[i] / (sqrtf(v[i]) * args->root + args->epsilon);
+	}
+}
+
 const LatKernels lat_kernels_scalar = {
 	.name = "scalar",
 	.quantize = quantize,
@@ -185,4 +327,11 @@ const LatKernels lat_kernels_scalar = {
 	.softmax = softmax,
 	.layer_norm = layer_norm,
 	.activate = activate,
+	.transpose = transpose,
+	.activate_backward = activate_backward,
+	.softmax_backward = softmax_backward,
+	.layer_norm_backward = layer_norm_backward,
+	.dropout = dropout,
+	.reduce = reduce,
+	.adamw = adamw,
 };

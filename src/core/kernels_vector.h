@@ -1,12 +1,13 @@
 /*
  * kernels_vector.h
- *	  All kernels but the int8 GEMM, written once for vectors of LANES floats.
+ *	  The kernels of inference but the int8 GEMM, written once for vectors of LANES floats.
  *
  * An instruction set's file defines, then includes this:
  *
  *		LANES			floats in a vector (16, 8 or 4)
  *		TARGET			its function attribute
- *		vec_max, vec_min, vec_fma (a * b + c), vec_round (to even), vec_to_int, vec_from_int
+ *		vec_max, vec_min, vec_fma (a * b + c), vec_round (to even), vec_sqrt, vec_to_int,
+ *		vec_store_bytes
  *		F32_ROWS, F32_PANELS	tile of the fp32 GEMM: as many accumulators as registers allow
  *
  * and finds here the functions of LatKernels.  Buffers are padded to 16
@@ -199,9 +200,13 @@ quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *code
 
 /* A tile of rows x panels; both are constants at every call, so that the sums stay in registers. */
 INLINE void
-gemm_f32_tile(const int rows, const int panels, const float *x, size_t ldx, int k,
-			  const float *weights, const float *bias, float *y, size_t ldy)
+gemm_f32_tile(const int rows, const int panels, const LatGemm *gemm, const float *a,
+			  const float *b, const float *bias, float *c)
 {
+	size_t		a_row = gemm->a_row;
+	size_t		a_depth = gemm->a_depth;
+	size_t		b_panel = gemm->b_panel;
+	size_t		b_depth = gemm->b_depth;
 	Vec			sums[F32_ROWS][F32_PANELS * VECTORS];
 
 	UNROLL
@@ -209,21 +214,28 @@ gemm_f32_tile(const int rows, const int panels, const float *x, size_t ldx, int 
 		UNROLL
 		for (int v = 0; v < panels * VECTORS; v++)
 			sums[row][v] = vec_all(0.0f);
-	for (int i = 0; i < k; i++)
+	if (gemm->add)
+		UNROLL
+		for (int row = 0; row < rows; row++)
+			UNROLL
+			for (int v = 0; v < panels * VECTORS; v++)
+				sums[row][v] = vec_load(c + row * gemm->c_row + v / VECTORS * gemm->c_panel +
+										v % VECTORS * LANES);
+	for (int i = 0; i < gemm->depth; i++, a += a_depth, b += b_depth)
 	{
 		Vec			w[F32_PANELS * VECTORS];
 
 		UNROLL
 		for (int v = 0; v < panels * VECTORS; v++)
-			w[v] = vec_load(weights + ((size_t) (v / VECTORS) * k + i) * 16 + v % VECTORS * LANES);
+			w[v] = vec_load(b + v / VECTORS * b_panel + v % VECTORS * LANES);
 		UNROLL
 		for (int row = 0; row < rows; row++)
 		{
-			Vec			a = vec_all(x[row * ldx + i]);
+			Vec			all = vec_all(a[row * a_row]);
 
 			UNROLL
 			for (int v = 0; v < panels * VECTORS; v++)
-				sums[row][v] = vec_fma(a, w[v], sums[row][v]);
+				sums[row][v] = vec_fma(all, w[v], sums[row][v]);
 		}
 	}
 	UNROLL
@@ -231,39 +243,41 @@ gemm_f32_tile(const int rows, const int panels, const float *x, size_t ldx, int 
 		UNROLL
 		for (int v = 0; v < panels * VECTORS; v++)
 		{
-			Vec			add = bias ? vec_load(bias + v * LANES) : vec_all(0.0f);
+			Vec			last = bias ? vec_load(bias + v * LANES) : vec_all(0.0f);
 
-			vec_store(y + row * ldy + v * LANES, sums[row][v] + add);
+			vec_store(c + row * gemm->c_row + v / VECTORS * gemm->c_panel + v % VECTORS * LANES,
+					  sums[row][v] + last);
 		}
 }
 
-/* Rows of a block in the largest tiles that fit, for a constant number of panels. */
+/* All rows, in the largest tiles that fit, for a constant number of panels from `panel` on. */
 INLINE void
-gemm_f32_rows(const int panels, const float *x, size_t ldx, int rows, int k,
-			  const float *weights, const float *bias, float *y, size_t ldy)
+gemm_f32_rows(const int panels, const LatGemm *gemm, int panel)
 {
+	const float *a = gemm->a;
+	const float *b = gemm->b + panel * gemm->b_panel;
+	const float *bias = gemm->bias ? gemm->bias + panel * 16 : NULL;
+	float	   *c = gemm->c + panel * gemm->c_panel;
 	int			row = 0;
 
-	for (; row + F32_ROWS <= rows; row += F32_ROWS)
-		gemm_f32_tile(F32_ROWS, panels, x + row * ldx, ldx, k, weights, bias, y + row * ldy, ldy);
-	for (; row + 2 <= rows; row += 2)
-		gemm_f32_tile(2, panels, x + row * ldx, ldx, k, weights, bias, y + row * ldy, ldy);
-	if (row < rows)
-		gemm_f32_tile(1, panels, x + row * ldx, ldx, k, weights, bias, y + row * ldy, ldy);
+	for (; row + F32_ROWS <= gemm->rows; row += F32_ROWS)
+		gemm_f32_tile(F32_ROWS, panels, gemm, a + row * gemm->a_row, b, bias,
+					  c + row * gemm->c_row);
+	for (; row + 2 <= gemm->rows; row += 2)
+		gemm_f32_tile(2, panels, gemm, a + row * gemm->a_row, b, bias, c + row * gemm->c_row);
+	if (row < gemm->rows)
+		gemm_f32_tile(1, panels, gemm, a + row * gemm->a_row, b, bias, c + row * gemm->c_row);
 }
 
 TARGET static void
-gemm_f32(const float *x, size_t ldx, int rows, int k, const float *weights, int panels,
-		 const float *bias, float *y, size_t ldy)
+gemm_f32(const LatGemm *gemm)
 {
 	int			p = 0;
 
-	for (; p + F32_PANELS <= panels; p += F32_PANELS)
-		gemm_f32_rows(F32_PANELS, x, ldx, rows, k, weights + (size_t) p * k * 16,
-					  bias ? bias + p * 16 : NULL, y + p * 16, ldy);
-	for (; p < panels; p++)
-		gemm_f32_rows(1, x, ldx, rows, k, weights + (size_t) p * k * 16,
-					  bias ? bias + p * 16 : NULL, y + p * 16, ldy);
+	for (; p + F32_PANELS <= gemm->panels; p += F32_PANELS)
+		gemm_f32_rows(F32_PANELS, gemm, p);
+	for (; p < gemm->panels; p++)
+		gemm_f32_rows(1, gemm, p);
 }
 
 /* ---- softmax, LayerNorm, activations ------------------------------------------------------ */

@@ -19,6 +19,32 @@ typedef struct LatMatrix
 	int			rows;
 } LatMatrix;
 
+/* Takes pieces of a block one after another; with base NULL it only measures. */
+typedef struct LatCarver
+{
+	uint8_t    *base;			/* aligned to LAT_ALIGNMENT */
+	size_t		used;
+} LatCarver;
+
+static inline void *
+lat_carve(LatCarver *carver, size_t size)
+{
+	void	   *piece = carver->base ? carver->base + carver->used : NULL;
+
+	carver->used += LAT_ROUND_UP(size, LAT_ALIGNMENT);
+	return piece;
+}
+
+static inline LatMatrix
+lat_carve_matrix(LatCarver *carver, size_t rows, size_t columns)
+{
+	size_t		ld = LAT_ROUND_UP(columns, LAT_PANEL);
+
+	return (LatMatrix) {
+		lat_carve(carver, rows * ld * sizeof(float)), ld, (int) rows
+	};
+}
+
 /*
  * One forward pass.  All scratch is carved out of the engine's block before the
  * first kernel runs, so that nothing can fail half-way but an interrupt.
@@ -73,6 +99,12 @@ typedef struct LatAttention
 } LatAttention;
 
 extern LatStatus lat_attend(LatPass *pass, const LatAttention *attention);
+
+/* from (rows, d), as B of a GEMM over d columns: panels (Dp/16, rows, 16). */
+extern void lat_pack_columns(LatMatrix from, int d, float *panels);
+
+/* from (rows, d), transposed, as B of a GEMM over `rows` columns: panels (rows padded / 16, d, 16). */
+extern void lat_pack_rows(const LatKernels *kernels, LatMatrix from, int d, float *panels);
 
 /*
  * Positions of the `keep` most significant of `tokens` tokens, ascending, into

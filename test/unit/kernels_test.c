@@ -165,7 +165,11 @@ test_fp32(const LatKernels *kernels, int k, int panels)
 	double		worst = 0;
 	bool		invariant = true;
 
-	kernels->gemm_f32(x, ld, ROWS, k, w, panels, bias, y, panels * 16);
+	LatGemm		gemm = {.a = x,.a_row = ld,.a_depth = 1,.b = w,.b_panel = (size_t) k * 16,
+	.b_depth = 16,.c = y,.c_row = panels * 16,.c_panel = 16,.bias = bias,.rows = ROWS,
+	.depth = k,.panels = panels};
+
+	kernels->gemm_f32(&gemm);
 	for (int row = 0; row < ROWS; row++)
 	{
 		for (int n = 0; n < panels * 16; n++)
@@ -176,7 +180,10 @@ test_fp32(const LatKernels *kernels, int k, int panels)
 				sum += (double) x[row * ld + i] * w[((size_t) (n / 16) * k + i) * 16 + n % 16];
 			worst = fmax(worst, fabs(sum - y[row * panels * 16 + n]));
 		}
-		kernels->gemm_f32(x + row * ld, ld, 1, k, w, panels, bias, one, panels * 16);
+		gemm.a = x + row * ld;
+		gemm.c = one;
+		gemm.rows = 1;
+		kernels->gemm_f32(&gemm);
 		invariant = invariant && memcmp(one, y + row * panels * 16, panels * 64) == 0;
 	}
 	CHECK(worst < 1e-5 * sqrt(k), "%s: fp32 GEMM, k %d, %d columns", kernels->name, k, panels * 16);

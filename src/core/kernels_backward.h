@@ -1,0 +1,241 @@
+/*
+ * kernels_backward.h
+ *	  The kernels of training, written once for vectors of LANES floats.
+ *
+ * Included after kernels_vector.h, whose vectors and functions it uses.
+ */
+
+/* Four rows of four floats; every instruction set here has the shuffles. */
+typedef float Quad __attribute__((vector_size(16)));
+typedef float QuadAny __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* to (4, 16) = 4 x 4 values of from, transposed. */
+INLINE void
+transpose_quads(const float *from, size_t ld, float *to)
+{
+	Quad		a = *(const QuadAny *) from;
+	Quad		b = *(const QuadAny *) (from + ld);
+	Quad		c = *(const QuadAny *) (from + 2 * ld);
+	Quad		d = *(const QuadAny *) (from + 3 * ld);
+	Quad		ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+	Quad		ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+	Quad		cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+	Quad		cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+
+	*(QuadAny *) to = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+	*(QuadAny *) (to + 16) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+	*(QuadAny *) (to + 32) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+	*(QuadAny *) (to + 48) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+}
+
+TARGET static void
+transpose(const float *from, size_t ld, int rows, int columns, float *to)
+{
+	int			column = 0;
+
+	for (; rows == 16 && column + 4 <= columns; column += 4)
+		UNROLL
+		for (int row = 0; row < 16; row += 4)
+			transpose_quads(from + row * ld + column, ld, to + column * 16 + row);
+	if (column < columns)
+		lat_kernels_scalar.transpose(from + column, ld, rows, columns - column, to + column * 16);
+}
+
+/* Phi(x) and its derivative times x: see vec_gelu. */
+INLINE void
+gelu_backward(float *x, float *d)
+{
+	Vec			v = vec_load(x);
+	Vec			z = v * vec_all(0.70710678f);
+	Vec			magnitude = (Vec) ((VecInt) z & 0x7fffffff);
+	Vec			t = vec_all(1.0f) / vec_fma(magnitude, vec_all(0.3275911f), vec_all(1.0f));
+	Vec			bell = vec_exp(-(magnitude * magnitude));	/* exp(-x^2 / 2) */
+	Vec			p = vec_all(1.061405429f);
+	Vec			tail;
+	Vec			phi;
+
+	p = vec_fma(p, t, vec_all(-1.453152027f));
+	p = vec_fma(p, t, vec_all(1.421413741f));
+	p = vec_fma(p, t, vec_all(-0.284496736f));
+	p = vec_fma(p, t, vec_all(0.254829592f));
+	tail = p * t * bell * vec_all(0.5f);
+	phi = vec_select(z < vec_all(0.0f), tail, vec_all(1.0f) - tail);
+	vec_store(d, vec_load(d) * vec_fma(v * vec_all(0.39894228f), bell, phi));
+	vec_store(x, v * phi);
+}
+
+TARGET static void
+activate_backward(LatActivation activation, float *x, float *d, size_t ld, int rows, int n)
+{
+	/* only a classifier's one dense layer takes tanh */
+	if (activation == LAT_TANH)
+		lat_kernels_scalar.activate_backward(activation, x, d, ld, rows, n);
+	if (activation != LAT_GELU && activation != LAT_RELU)
+		return;
+	for (int row = 0; row < rows; row++)
+		for (int i = 0; i < n; i += LANES)
+		{
+			float	   *v = x + row * ld + i;
+			float	   *g = d + row * ld + i;
+
+			if (activation == LAT_GELU)
+				gelu_backward(v, g);
+			else
+			{
+				vec_store(g, vec_select(vec_load(v) > vec_all(0.0f), vec_load(g), vec_all(0.0f)));
+				vec_store(v, vec_max(vec_load(v), vec_all(0.0f)));
+			}
+		}
+}
+
+/* p and d are zero in the padding. */
+TARGET static void
+softmax_backward(const float *p, float *d, size_t ld, int rows, int t, float scale)
+{
+	for (int row = 0; row < rows; row++)
+	{
+		const float *v = p + row * ld;
+		float	   *g = d + row * ld;
+		Vec			sums = {0};
+		Vec			sum;
+
+		for (int i = 0; i < t; i += LANES)
+			sums = vec_fma(vec_load(v + i), vec_load(g + i), sums);
+		sum = vec_all(vec_sum(sums));
+		for (int i = 0; i < t; i += LANES)
+			vec_store(g + i, vec_load(v + i) * (vec_load(g + i) - sum) * vec_all(scale));
+	}
+}
+
+TARGET static void
+layer_norm_backward(const LatNormBackward *args)
+{
+	int			h = args->h;
+
+	for (int row = 0; row < args->rows; row++)
+	{
+		const float *z = args->z + row * args->ld;
+		float	   *d = args->d + row * args->ld;
+		Vec			sums = {0};
+		Vec			squares = {0};
+		Vec			sums_g = {0};
+		Vec			sums_gn = {0};
+		Vec			mean;
+		Vec			inverse;
+
+		for (int i = 0; i < h; i += LANES)
+			sums = sums + vec_load(z + i);
+		mean = vec_all(vec_sum(sums) / (float) h);
+		for (int i = 0; i < h; i += LANES)
+		{
+			Vec			away = vec_load(z + i) - mean;
+
+			away = (Vec) (vec_columns_below(i, h) & (VecInt) away);
+			squares = vec_fma(away, away, squares);
+		}
+		inverse = vec_all(1 / sqrtf(vec_sum(squares) / (float) h + args->eps));
+
+		/* d is zero in the padding, and so are all terms of these sums */
+		for (int i = 0; i < h; i += LANES)
+		{
+			Vec			n = (vec_load(z + i) - mean) * inverse;
+			Vec			dy = vec_load(d + i);
+			Vec			g = dy * vec_load(args->gamma + i);
+
+			vec_store(args->d_gamma + i, vec_fma(dy, n, vec_load(args->d_gamma + i)));
+			vec_store(args->d_beta + i, vec_load(args->d_beta + i) + dy);
+			vec_store(d + i, g);
+			sums_g = sums_g + g;
+			sums_gn = vec_fma(g, n, sums_gn);
+		}
+		sums_g = vec_all(vec_sum(sums_g) / (float) h);
+		sums_gn = vec_all(vec_sum(sums_gn) / (float) h);
+		for (int i = 0; i < h; i += LANES)
+		{
+			Vec			n = (vec_load(z + i) - mean) * inverse;
+			Vec			g = (vec_load(d + i) - sums_g - n * sums_gn) * inverse;
+
+			vec_store(d + i, (Vec) (vec_columns_below(i, h) & (VecInt) g));
+		}
+	}
+}
+
+typedef uint32_t VecBits __attribute__((vector_size(LANES * 4)));
+typedef uint32_t VecBitsAny __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+/* lat_random_bits for a vector of indexes. */
+INLINE VecBits
+random_bits(LatRandom random, VecBits x)
+{
+	x = x ^ random.low;
+	x = (x ^ (x >> 16)) * 0x21f0aaadu;
+	x = (x ^ (x >> 15)) + random.high;
+	x = x * 0x735a2d97u;
+	x = (x ^ (x >> 15)) * 0x846ca68bu;
+	return x ^ (x >> 16);
+}
+
+TARGET static void
+dropout(float *x, int n, const int32_t *indexes, const LatDropout *dropout)
+{
+	VecBits		index = {0};
+	int			i = 0;
+
+	UNROLL
+	for (int lane = 0; lane < LANES; lane++)
+		index[lane] = (uint32_t) lane;
+	for (; i + LANES <= n; i += LANES, index = index + LANES)
+	{
+		VecBits		bits = index;
+		VecInt		stays;
+
+		if (indexes)
+			bits = *(const VecBitsAny *) (indexes + i);
+		bits = random_bits(dropout->random, bits);
+		stays = (VecInt) (bits >= dropout->threshold - (VecBits) {0});
+
+		vec_store(x + i, (Vec) (stays & (VecInt) (vec_load(x + i) * vec_all(dropout->scale))));
+	}
+	for (; i < n; i++)
+	{
+		uint32_t	bits = lat_random_bits(dropout->random,
+										   (uint32_t) (indexes ? indexes[i] : i));
+
+		x[i] = bits < dropout->threshold ? 0 : x[i] * dropout->scale;
+	}
+}
+
+TARGET static double
+reduce(float *to, const float *const *from, int ranks, size_t n)
+{
+	Vec			squares = {0};
+
+	for (size_t i = 0; i < n; i += LANES)
+	{
+		Vec			sum = vec_load(from[0] + i);
+
+		for (int rank = 1; rank < ranks; rank++)
+			sum = sum + vec_load(from[rank] + i);
+		vec_store(to + i, sum);
+		squares = vec_fma(sum, sum, squares);
+	}
+	return vec_sum(squares);
+}
+
+TARGET static void
+adamw(const LatAdamW *args, const float *g, float *p, float *m, float *v, size_t n)
+{
+	for (size_t i = 0; i < n; i += LANES)
+	{
+		Vec			gradient = vec_load(g + i) * vec_all(args->clip);
+		Vec			m1 = vec_load(m + i) * vec_all(args->keep1) + gradient * vec_all(args->gain1);
+		Vec			v1 = vec_load(v + i) * vec_all(args->keep2) +
+			gradient * gradient * vec_all(args->gain2);
+		Vec			divisor = vec_fma(vec_sqrt(v1), vec_all(args->root), vec_all(args->epsilon));
+
+		vec_store(m + i, m1);
+		vec_store(v + i, v1);
+		vec_store(p + i, vec_load(p + i) * vec_all(args->shrink) -
+				  vec_all(args->step) * m1 / divisor);
+	}
+}

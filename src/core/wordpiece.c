@@ -65,6 +65,24 @@ typedef struct Scanner
 	LatMarks	marks;
 } Scanner;
 
+/* Copying the arrays of a text of 100 MB takes 100 ms: too long without asking for interrupts. */
+#define COPY_BYTES ((size_t) 4 * 1024 * 1024)
+
+static LatStatus
+copy_array(Scanner *scanner, void *to, const void *from, size_t bytes)
+{
+	for (size_t at = 0; at < bytes; at += COPY_BYTES)
+	{
+		size_t		left = bytes - at;
+
+		if (at > 0 && scanner->host->interrupted(scanner->host->arg))
+			return lat_fail(scanner->error, LAT_INTERRUPTED, "interrupted while reading a text");
+		memcpy((uint8_t *) to + at, (const uint8_t *) from + at,
+			   left < COPY_BYTES ? left : COPY_BYTES);
+	}
+	return LAT_OK;
+}
+
 /* Room for `more` further tokens: one block for the four arrays. */
 static LatStatus
 reserve_tokens(Scanner *scanner, int32_t more)
@@ -93,11 +111,17 @@ reserve_tokens(Scanner *scanner, int32_t more)
 	if (tokens->count > 0)
 	{
 		size_t		words = (size_t) tokens->count * sizeof(int32_t);
+		LatStatus	status;
 
-		memcpy(grown.ids, tokens->ids, words);
-		memcpy(grown.starts, tokens->starts, words);
-		memcpy(grown.stops, tokens->stops, words);
-		memcpy(grown.word_starts, tokens->word_starts, (size_t) tokens->count);
+		if ((status = copy_array(scanner, grown.ids, tokens->ids, words)) != LAT_OK ||
+			(status = copy_array(scanner, grown.starts, tokens->starts, words)) != LAT_OK ||
+			(status = copy_array(scanner, grown.stops, tokens->stops, words)) != LAT_OK ||
+			(status = copy_array(scanner, grown.word_starts, tokens->word_starts,
+								 (size_t) tokens->count)) != LAT_OK)
+		{
+			host->release(host->arg, grown.ids);
+			return status;
+		}
 	}
 	host->release(host->arg, tokens->ids);
 	*tokens = grown;

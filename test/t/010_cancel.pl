@@ -58,6 +58,28 @@ is($session->query_safe("SELECT split_part(lat_classify(body, model => 'm'), '_'
 is($session->query_safe("SELECT lat_classify(body, model => 'm') = lat_classify(left(body, 100000), model => 'm') FROM larger"),
 	't', 'as its beginning is');
 
+# An answer reads all of it. Wherever the timeout strikes, it strikes soon; while PostgreSQL itself
+# detoasts the text it cannot.
+my $began_detoasting = time();
+$session->query_safe("SELECT octet_length(body || 'x') FROM larger");
+my $detoasting = time() - $began_detoasting;
+my $latest = 0;
+foreach my $timeout (20, 50, 100, 150, 200, 300, 400, 600, 800, 1000)
+{
+	$session->{stderr} = '';
+	$session->query_safe("SET statement_timeout = '${timeout}ms'");
+	my $began = time();
+	$session->query("SELECT lat_answer('who?', body, model => 'reader') FROM larger;");
+	my $late = time() - $began - $timeout / 1000;
+	like($session->{stderr}, qr/57014/, "an answer from 100 MB is cancelled after $timeout ms");
+	$latest = $late if $late > $latest;
+	$session->{stderr} = '';
+	$session->query_safe('RESET statement_timeout');
+}
+measured(sprintf('an answer from 100 MB: at most %.0f ms past ten timeouts, detoasting alone takes %.0f ms',
+	1000 * $latest, 1000 * $detoasting));
+cmp_ok($latest, '<', $detoasting + $patience, 'an answer from 100 MB is cancelled soon');
+
 # The same by hand, from another session.
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
 $session->query_until(qr/running/,

@@ -11,7 +11,7 @@
  * tokens apart; its score is start + stop logit less those of [CLS], which makes
  * windows comparable.  The best 20 of every window enter one softmax.
  */
-#include "lat.h"
+#include "answers.h"
 
 #include <math.h>
 #include <string.h>
@@ -77,7 +77,8 @@ fill_window(const LatModel *model, const LatTokens *question, int32_t asked,
 	window->context_from = from;
 	window->context_tokens = left < room ? left : room;
 	window->ids[n++] = model->config.cls_id;
-	memcpy(window->ids + n, question->ids, asked * sizeof(int32_t));
+	if (asked > 0)				/* an empty question has no array */
+		memcpy(window->ids + n, question->ids, asked * sizeof(int32_t));
 	n += asked;
 	window->ids[n++] = model->config.sep_id;
 	memset(window->segments, 0, n);
@@ -216,27 +217,47 @@ entity_name(const LatModel *model, int label, size_t *bytes, bool *inside)
 	return name + 2;
 }
 
-/* Does `label` continue a tag that began with `first`? */
-static bool
-continues_tag(const LatModel *model, int first, int label)
+bool
+lat_continues_tag(const LatModel *model, int first, int label)
 {
-	size_t		first_bytes;
 	size_t		bytes;
-	bool		first_inside;
 	bool		inside;
-	const char *first_name = entity_name(model, first, &first_bytes, &first_inside);
-	const char *name = entity_name(model, label, &bytes, &inside);
 
-	return inside && bytes == first_bytes && memcmp(name, first_name, bytes) == 0;
+	entity_name(model, label, &bytes, &inside);
+	return inside && lat_same_tag(model, first, label);
 }
 
-static bool
-is_outside(const LatModel *model, int label)
+bool
+lat_same_tag(const LatModel *model, int a, int b)
+{
+	size_t		bytes[2];
+	bool		inside;
+	const char *names[2] = {
+		entity_name(model, a, &bytes[0], &inside), entity_name(model, b, &bytes[1], &inside)
+	};
+
+	return bytes[0] == bytes[1] && memcmp(names[0], names[1], bytes[0]) == 0;
+}
+
+bool
+lat_is_outside(const LatModel *model, int label)
 {
 	size_t		bytes;
 	const char *name = lat_label_text(model, label, &bytes);
 
 	return bytes == 1 && name[0] == 'O';
+}
+
+int
+lat_word_label(const float *logits, int labels, float *probabilities)
+{
+	int			best = 0;
+
+	lat_softmax(logits, labels, probabilities);
+	for (int i = 1; i < labels; i++)
+		if (probabilities[i] > probabilities[best])
+			best = i;
+	return best;
 }
 
 LatStatus
@@ -256,7 +277,7 @@ lat_decode_tags(const LatHost *host, const LatModel *model, const LatInput *inpu
 	{
 		int32_t		token = input->sources[row];
 		LatTag	   *last = *count > 0 ? &tags[*count - 1] : NULL;
-		int			label = 0;
+		int			label;
 
 		if (token < 0)
 			continue;
@@ -267,16 +288,13 @@ lat_decode_tags(const LatHost *host, const LatModel *model, const LatInput *inpu
 				last->stop = tokens->stops[token];
 			continue;
 		}
-		lat_softmax(logits + (size_t) row * labels, labels, probabilities);
-		for (int i = 1; i < labels; i++)
-			if (probabilities[i] > probabilities[label])
-				label = i;
-		if (is_outside(model, label))
+		label = lat_word_label(logits + (size_t) row * labels, labels, probabilities);
+		if (lat_is_outside(model, label))
 		{
 			open = false;
 			continue;
 		}
-		if (open && continues_tag(model, last->label, label))
+		if (open && lat_continues_tag(model, last->label, label))
 		{
 			last->score = (last->score * (float) words + probabilities[label]) / (float) (words + 1);
 			last->stop = tokens->stops[token];

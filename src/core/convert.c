@@ -268,8 +268,11 @@ read_column(const LatLinear *linear, int32_t column, float *row)
 		const int8_t *panel = (const int8_t *) linear->weights + first;
 
 		for (size_t i = 0; i < k; i++)
-			row[i] = (float) panel[i / 4 * 4 * LAT_PANEL + lane * 4 + i % 4] *
-				linear->scales[column];
+		{
+			size_t		at = i / 4 * 4 * LAT_PANEL + lane * 4 + i % 4;
+
+			row[i] = (float) panel[at] * linear->scales[column];
+		}
 		return is_scale_usable(linear->scales[column]);
 	}
 	for (size_t i = 0; i < k; i++)

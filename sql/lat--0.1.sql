@@ -304,6 +304,196 @@ CREATE FUNCTION @extschema@.lat_trace(
 COMMENT ON FUNCTION @extschema@.lat_trace(pg_catalog.text, pg_catalog.text, pg_catalog.int4[], pg_catalog.text)
 	IS 'tokens that each layer keeps, at given lengths a layer';
 
+-- ---- training and search -----------------------------------------------------------------------
+-- Nobody is granted lat_run_entry: users see their runs through the view lat_run, and the functions
+-- write the tables of the runs as their owner, as foreign keys do.
+
+CREATE TABLE @extschema@.lat_run_entry (
+	run pg_catalog.int8 GENERATED ALWAYS AS IDENTITY,
+	owner pg_catalog.name NOT NULL,
+	owner_id pg_catalog.oid NOT NULL,
+	kind pg_catalog.text COLLATE pg_catalog."C" NOT NULL
+		CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['train', 'search'])),
+	model pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	base pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	base_digest pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	task pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	query pg_catalog.text NOT NULL,
+	options pg_catalog.jsonb NOT NULL,
+	kernels pg_catalog.text NOT NULL,
+	labels pg_catalog.text[],
+	workers pg_catalog.int4 NOT NULL,
+	checkpoint_interval pg_catalog.int4 NOT NULL,
+	state pg_catalog.text COLLATE pg_catalog."C" NOT NULL DEFAULT 'queued'
+		CHECK (state OPERATOR(pg_catalog.=) ANY
+			(ARRAY['queued', 'running', 'done', 'failed', 'cancelled', 'interrupted'])),
+	created pg_catalog.timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	started pg_catalog.timestamptz,
+	finished pg_catalog.timestamptz,
+	resumed pg_catalog.int4 NOT NULL DEFAULT 0,
+	rows pg_catalog.int8,
+	rows_truncated pg_catalog.int8,
+	rows_skipped pg_catalog.jsonb,
+	train_examples pg_catalog.int8,
+	dev_examples pg_catalog.int8,
+	processes pg_catalog.int4,
+	checkpoint_step pg_catalog.int8,
+	checkpoint_bytes pg_catalog.int8,
+	checkpointed pg_catalog.timestamptz,
+	digest pg_catalog.text,
+	quality pg_catalog.float8,
+	quality_smallest pg_catalog.float8,
+	error_code pg_catalog.text,
+	error pg_catalog.text,
+	error_detail pg_catalog.text,
+	error_hint pg_catalog.text,
+	PRIMARY KEY (run)
+);
+COMMENT ON TABLE @extschema@.lat_run_entry IS 'runs of lat_train and lat_search, as recorded; the view lat_run shows them to their owners';
+COMMENT ON COLUMN @extschema@.lat_run_entry.owner IS 'role that the run works as; a role of that name with another owner_id does not see it';
+COMMENT ON COLUMN @extschema@.lat_run_entry.state IS 'as recorded; a run that is "running" without a process was interrupted';
+
+CREATE TABLE @extschema@.lat_run_log (
+	run pg_catalog.int8 NOT NULL
+		REFERENCES @extschema@.lat_run_entry (run) ON DELETE CASCADE,
+	seq pg_catalog.int4 NOT NULL,
+	at pg_catalog.timestamptz NOT NULL,
+	phase pg_catalog.text,
+	epoch pg_catalog.float8,
+	step pg_catalog.int8 NOT NULL,
+	steps pg_catalog.int8 NOT NULL,
+	examples pg_catalog.int8,
+	examples_per_second pg_catalog.float8,
+	loss pg_catalog.float8,
+	learning_rate pg_catalog.float8,
+	gradient_norm pg_catalog.float8,
+	quality pg_catalog.float8,
+	quality_smallest pg_catalog.float8,
+	candidates pg_catalog.int4,
+	abandoned pg_catalog.int4,
+	hypervolume pg_catalog.float8,
+	eta pg_catalog.timestamptz,
+	PRIMARY KEY (run, seq)
+);
+COMMENT ON TABLE @extschema@.lat_run_log IS 'how runs went, about a row a second; a run''s owner sees its rows';
+COMMENT ON COLUMN @extschema@.lat_run_log.epoch IS 'epochs done in this phase';
+COMMENT ON COLUMN @extschema@.lat_run_log.step IS 'steps done, of steps in all; a search counts iterations';
+COMMENT ON COLUMN @extschema@.lat_run_log.quality IS 'accuracy or F1 on dev, of the model in full';
+COMMENT ON COLUMN @extschema@.lat_run_log.quality_smallest IS 'the same, of the smallest sub-model';
+COMMENT ON COLUMN @extschema@.lat_run_log.hypervolume IS 'of a search: area under the frontier';
+
+CREATE TABLE @extschema@.lat_run_data (
+	run pg_catalog.int8 NOT NULL
+		REFERENCES @extschema@.lat_run_entry (run) ON DELETE CASCADE,
+	part pg_catalog.int4 NOT NULL,
+	seq pg_catalog.int4 NOT NULL,
+	records pg_catalog.int4 NOT NULL,
+	data pg_catalog.bytea NOT NULL,
+	PRIMARY KEY (run, part, seq)
+);
+ALTER TABLE @extschema@.lat_run_data ALTER COLUMN data SET STORAGE EXTERNAL;
+COMMENT ON TABLE @extschema@.lat_run_data IS 'what unfinished runs work on, in pieces of at most 1 MB; a run''s owner alone sees its rows';
+COMMENT ON COLUMN @extschema@.lat_run_data.part IS '0: training (or search) data, 1: dev';
+COMMENT ON COLUMN @extschema@.lat_run_data.records IS 'records that begin in this piece';
+
+CREATE VIEW @extschema@.lat_run WITH (security_barrier) AS
+	SELECT r.run, r.owner, r.kind, r.model, r.base, r.task,
+		CASE WHEN r.state OPERATOR(pg_catalog.=) 'running' AND l.pid IS NULL
+				AND NOT pg_catalog.pg_is_in_recovery()
+			THEN 'interrupted' ELSE r.state END AS state,
+		l.pid, r.created, r.started, r.finished, r.resumed,
+		r.query, r.options, r.base_digest, r.kernels,
+		r.rows, r.rows_truncated, r.rows_skipped, r.train_examples, r.dev_examples,
+		r.workers, r.processes,
+		r.checkpoint_step, r.checkpoint_bytes, r.checkpointed,
+		r.digest, r.quality, r.quality_smallest,
+		r.error_code, r.error, r.error_detail, r.error_hint
+	FROM @extschema@.lat_run_entry r
+		LEFT JOIN pg_catalog.pg_locks l ON l.locktype OPERATOR(pg_catalog.=) 'advisory'
+			AND l.database OPERATOR(pg_catalog.=)
+				(SELECT d.oid FROM pg_catalog.pg_database d
+					WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+			AND l.classid OPERATOR(pg_catalog.=) (r.run OPERATOR(pg_catalog.>>) 32)::pg_catalog.oid
+			AND l.objid OPERATOR(pg_catalog.=)
+				(r.run OPERATOR(pg_catalog.&) 4294967295)::pg_catalog.oid
+			AND l.objsubid OPERATOR(pg_catalog.=) 19521
+			AND l.granted
+	WHERE (pg_catalog.pg_has_role(r.owner_id, 'USAGE')
+			AND r.owner OPERATOR(pg_catalog.=) pg_catalog.pg_get_userbyid(r.owner_id))
+		OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
+COMMENT ON VIEW @extschema@.lat_run IS 'one''s own runs of lat_train and lat_search, or with pg_read_all_stats everybody''s';
+COMMENT ON COLUMN @extschema@.lat_run.state IS 'queued, running, done, failed, cancelled or interrupted';
+COMMENT ON COLUMN @extschema@.lat_run.pid IS 'the background worker that leads the run';
+COMMENT ON COLUMN @extschema@.lat_run.options IS 'every option, given or not';
+COMMENT ON COLUMN @extschema@.lat_run.rows_skipped IS 'rows of the queries that are not used, by reason';
+COMMENT ON COLUMN @extschema@.lat_run.rows_truncated IS 'rows that are used, but were cut at the maximum length';
+COMMENT ON COLUMN @extschema@.lat_run.workers IS 'processes wanted; processes says how many there are';
+COMMENT ON COLUMN @extschema@.lat_run.checkpoint_bytes IS 'disk that the latest checkpoint takes';
+
+CREATE VIEW @extschema@.lat_progress AS
+	SELECT r.run, r.model, r.kind, r.state, r.pid, g.phase, g.epoch, g.step, g.steps,
+		g.examples_per_second, g.loss, q.quality, r.started,
+		CASE WHEN r.state OPERATOR(pg_catalog.=) 'running' THEN g.eta END AS eta
+	FROM @extschema@.lat_run r
+		LEFT JOIN LATERAL (SELECT * FROM @extschema@.lat_run_log o
+			WHERE o.run OPERATOR(pg_catalog.=) r.run
+			ORDER BY o.seq DESC LIMIT 1) g ON true
+		LEFT JOIN LATERAL (SELECT o.quality FROM @extschema@.lat_run_log o
+			WHERE o.run OPERATOR(pg_catalog.=) r.run AND o.quality IS NOT NULL
+			ORDER BY o.seq DESC LIMIT 1) q ON true
+	WHERE r.state OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'interrupted']);
+COMMENT ON VIEW @extschema@.lat_progress IS 'runs that have not ended, and how far they are';
+COMMENT ON COLUMN @extschema@.lat_progress.quality IS 'latest quality on dev, of the model in full';
+COMMENT ON COLUMN @extschema@.lat_progress.eta IS 'when the run will end, at its present speed';
+
+ALTER TABLE @extschema@.lat_run_log ENABLE ROW LEVEL SECURITY;
+CREATE POLICY lat_run_seen ON @extschema@.lat_run_log FOR SELECT
+	USING (run OPERATOR(pg_catalog.=) ANY (SELECT r.run FROM @extschema@.lat_run r));
+COMMENT ON POLICY lat_run_seen ON @extschema@.lat_run_log IS 'whoever sees the run in lat_run sees its log';
+
+ALTER TABLE @extschema@.lat_run_data ENABLE ROW LEVEL SECURITY;
+CREATE POLICY lat_run_owned ON @extschema@.lat_run_data FOR SELECT
+	USING (EXISTS (SELECT FROM @extschema@.lat_run r, pg_catalog.pg_roles o
+		WHERE r.run OPERATOR(pg_catalog.=) lat_run_data.run
+			AND o.rolname OPERATOR(pg_catalog.=) r.owner
+			AND pg_catalog.pg_has_role(o.oid, 'USAGE')));
+COMMENT ON POLICY lat_run_owned ON @extschema@.lat_run_data IS 'a run''s owner alone sees its data';
+
+GRANT SELECT ON @extschema@.lat_run, @extschema@.lat_progress, @extschema@.lat_run_log,
+	@extschema@.lat_run_data TO PUBLIC;
+
+-- A dump holds what has ended: the rest goes on in this cluster only.
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.lat_run_entry',
+	'WHERE state IN (''done'', ''failed'', ''cancelled'')');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.lat_run_entry_run_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.lat_run_log',
+	'WHERE run IN (SELECT r.run FROM @extschema@.lat_run_entry r '
+	'WHERE r.state IN (''done'', ''failed'', ''cancelled''))');
+
+CREATE FUNCTION @extschema@.lat_train(
+		model pg_catalog.text,
+		base pg_catalog.text,
+		task pg_catalog.text,
+		data pg_catalog.text,
+		options pg_catalog.jsonb DEFAULT '{}'
+	)
+	RETURNS pg_catalog.int8
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.lat_train(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
+	IS 'train a model on the rows of a query, in the background; returns the number of the run';
+
+CREATE FUNCTION @extschema@.lat_wait(run pg_catalog.int8) RETURNS pg_catalog.text
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.lat_wait(pg_catalog.int8) IS 'wait until a run has ended; raises its error if it failed';
+
+CREATE FUNCTION @extschema@.lat_cancel(run pg_catalog.int8) RETURNS pg_catalog.text
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.lat_cancel(pg_catalog.int8) IS 'cancel a run, and give up its data and checkpoint';
+
+CREATE FUNCTION @extschema@.lat_resume(run pg_catalog.int8) RETURNS pg_catalog.text
+	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.lat_resume(pg_catalog.int8) IS 'continue a run that was interrupted or has failed';
+
 -- ---- looking at it -----------------------------------------------------------------------------
 
 CREATE FUNCTION @extschema@.lat_loaded_models(

@@ -25,6 +25,7 @@
 
 #if PG_VERSION_NUM < 140000
 #define ROLE_PG_READ_SERVER_FILES DEFAULT_ROLE_READ_SERVER_FILES
+#define HASH_STRINGS 0			/* hash_create's default then */
 #endif
 
 #if PG_VERSION_NUM < 150000

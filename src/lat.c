@@ -8,12 +8,15 @@
 #include "postgres.h"
 
 #include <math.h>
+#include <unistd.h>
 
 #include "catalog.h"
 #include "compat.h"
+#include "core/lat_training.h"
 #include "cost.h"
 #include "fmgr.h"
 #include "model_cache.h"
+#include "run.h"
 #include "settings.h"
 #include "stats.h"
 
@@ -24,6 +27,7 @@ void		_PG_init(void);
 double		setting_budget = 1.0;
 double		setting_max_budget = 1.0;
 int			setting_precision = LAT_INT8;
+int			setting_train_workers = 1;
 
 /* In the order of kernel_options; the core looks kernels up by name. */
 enum
@@ -102,6 +106,21 @@ define_budgets(void)
 							 PGC_SUSET, 0, check_budget, NULL, NULL);
 }
 
+/* The boot value must be the variable's value at that time. */
+static void
+define_workers(void)
+{
+	long		cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+	setting_train_workers = (int) Max(1, Min(cores, LAT_MAX_RANKS));
+	DefineCustomIntVariable("lat.train_workers",
+							"Processes that a training run or a search asks for.",
+							"They are background workers, as many as max_worker_processes "
+							"leaves. The default is the number of cores.",
+							&setting_train_workers, setting_train_workers, 1, LAT_MAX_RANKS,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
 void
 _PG_init(void)
 {
@@ -116,10 +135,12 @@ _PG_init(void)
 							 "\"auto\" takes the fastest that the CPU has.",
 							 &setting_kernels_option, KERNELS_AUTO, kernel_options,
 							 PGC_USERSET, 0, check_kernels, assign_kernels, NULL);
+	define_workers();
 	MarkGUCPrefixReserved("lat");
 
 	catalog_init();
 	cost_init();
 	model_cache_init();
+	run_control_init();
 	stats_init();
 }

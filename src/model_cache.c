@@ -36,6 +36,7 @@
 #include "compat.h"
 #include "model_cache.h"
 #include "model_file.h"
+#include "model_image.h"
 #include "settings.h"
 #include "stats.h"
 #include "utils/memutils.h"
@@ -178,62 +179,6 @@ attach(const char *digest, LatPrecision precision)
 
 /* ---- packing ------------------------------------------------------------------------------ */
 
-/*
- * glibc keeps freed blocks below 32 MB for reuse once it has seen one; above, they
- * always go back to the system.  Ours are needed once in a process's life, so
- * the image's block is never smaller; untouched pages cost nothing.
- */
-#define LEAST_BLOCK_BYTES ((size_t) 33 * 1024 * 1024)
-
-/* A content that is an image already: check it as a stranger's. */
-static const void *
-check_image(const LatHost *host, const char *content, size_t size, LatPrecision precision)
-{
-	LatModel   *model = palloc(sizeof(LatModel));
-	LatError	error;
-	LatStatus	status;
-
-	status = lat_model_open(content, size, model, &error);
-	if (status == LAT_OK && model->precision != precision)
-	{
-		lat_fail(&error, LAT_UNSUPPORTED, "the model is stored in precision %s only",
-				 lat_precision_name(model->precision));
-		status = lat_hint(&error, LAT_UNSUPPORTED,
-						  "Set lat.precision to %s, or import the checkpoint it was made from.",
-						  lat_precision_name(model->precision));
-	}
-	if (status == LAT_OK)
-		status = lat_model_verify(host, model, &error);
-	if (status != LAT_OK)
-		report_core_error(status, &error);
-	return content;
-}
-
-/* The image of a stored model, in the current memory context. */
-static const void *
-build_image(const char *digest, LatPrecision precision, size_t *size)
-{
-	const LatHost *host = host_current();
-	LatPacker  *packer;
-	LatError	error;
-	LatStatus	status;
-	char	   *content;
-	void	   *image;
-
-	content = catalog_read_content(digest, size);
-	if (lat_is_image(content, *size))
-		return check_image(host, content, *size, precision);
-	status = lat_packer_open(host, content, *size, precision, &packer, &error);
-	if (status != LAT_OK)
-		report_core_error(status, &error);
-	*size = lat_packer_image_size(packer);
-	image = host_allocate_aligned(Max(*size, LEAST_BLOCK_BYTES));
-	status = lat_packer_write(packer, image, &error);
-	if (status != LAT_OK)
-		report_core_error(status, &error);
-	return image;
-}
-
 /* Remember to remove the files of a digest when this (sub)transaction ends. */
 static void
 schedule_removal(const char *digest, bool on_commit)
@@ -259,7 +204,7 @@ build_and_publish(const char *digest, LatPrecision precision)
 	size_t		size;
 
 	model_file_sweep();
-	image = build_image(digest, precision, &size);
+	image = model_image_build(digest, precision, &size);
 
 	/* who writes may have imported the model just now, and may yet roll back */
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))

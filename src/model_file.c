@@ -34,9 +34,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/file_perm.h"
 #include "compat.h"
 #include "core/format.h"
+#include "data_file.h"
 #include "digest.h"
 #include "model_file.h"
 #include "storage/fd.h"
@@ -44,11 +44,10 @@
 #include "storage/procarray.h"
 #include "utils/timestamp.h"
 
-#define CACHE_DIRECTORY "pgsql_tmp_lat"
-#define LOCK_PATH CACHE_DIRECTORY "/lock"
-#define TEMPORARY_PREFIX "tmp."
-#define IO_BYTES ((size_t) 1024 * 1024)
+#define LOCK_PATH DATA_DIRECTORY "/lock"
 #define LOCK_POLL_MS 10
+#define SPACE_HINT "Packed models lie in the data directory, each about a quarter of its " \
+	"checkpoint's size."
 
 /* A model that nobody has used this long since the server's start is removed. */
 #define UNUSED_SECONDS 3600
@@ -59,46 +58,17 @@
 static void
 build_path(const char *digest, LatPrecision precision, char *path)
 {
-	snprintf(path, CACHE_PATH_MAX, CACHE_DIRECTORY "/%s.%s.v%d",
+	snprintf(path, CACHE_PATH_MAX, DATA_DIRECTORY "/%s.%s.v%d",
 			 digest, lat_precision_name(precision), LAT_FORMAT_VERSION);
 }
 
 static void __attribute__((noreturn))
 report_file_error(const char *action, const char *path)
 {
-	bool		disk_full = errno == ENOSPC;
-
-	ereport(ERROR,
-			(errcode_for_file_access(),
-			 errmsg("could not %s file \"%s\": %m", action, path),
-			 disk_full ? errhint("Packed models lie in the data directory, each about "
-									   "a quarter of its checkpoint's size.") : 0));
-	pg_unreachable();
+	data_file_report(action, path, SPACE_HINT);
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */
-
-/* Read size bytes at the descriptor's position; false at the file's end. */
-static bool
-read_fully(int fd, void *buffer, size_t size, const char *path)
-{
-	char	   *position = buffer;
-
-	while (size > 0)
-	{
-		ssize_t		got = read(fd, position, size);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			report_file_error("read", path);
-		if (got == 0)
-			return false;
-		position += got;
-		size -= got;
-	}
-	return true;
-}
 
 /*
  * True if the sha256 at the end of the file is that of what precedes.  Reads
@@ -110,20 +80,20 @@ check_trailer(int fd, size_t image_size, const char *path)
 	CompatSha256 *context = compat_sha256_begin();
 	uint8		stored[DIGEST_BYTES];
 	uint8		found[DIGEST_BYTES];
-	char	   *buffer = palloc(IO_BYTES);
+	char	   *buffer = palloc(DATA_FILE_PIECE);
 	size_t		left;
 	bool		complete = true;
 
 	for (left = image_size; left > 0 && complete;)
 	{
-		size_t		size = Min(left, IO_BYTES);
+		size_t		size = Min(left, DATA_FILE_PIECE);
 
-		complete = read_fully(fd, buffer, size, path);
+		complete = data_file_read(fd, buffer, size, path);
 		if (complete)
 			digest_add(context, buffer, size);
 		left -= size;
 	}
-	complete = complete && read_fully(fd, stored, sizeof(stored), path);
+	complete = complete && data_file_read(fd, stored, sizeof(stored), path);
 	compat_sha256_finish(context, found);
 	pfree(buffer);
 	return complete && memcmp(stored, found, sizeof(found)) == 0;
@@ -214,32 +184,6 @@ remove_temporary(int code, Datum path)
 	(void) unlink(DatumGetCString(path));
 }
 
-static void
-write_fully(int fd, const void *data, size_t size, const char *path)
-{
-	const char *position = data;
-
-	while (size > 0)
-	{
-		ssize_t		written;
-
-		CHECK_FOR_INTERRUPTS();
-		errno = 0;
-		written = write(fd, position, Min(size, IO_BYTES));
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-		{
-			/* a write of nothing that reports no reason means a full disk */
-			if (errno == 0)
-				errno = ENOSPC;
-			report_file_error("write", path);
-		}
-		position += written;
-		size -= written;
-	}
-}
-
 /* The descriptor stays open over the rename: whatever happens to the name, we map our file. */
 static void
 write_and_rename(const char *temporary, const char *path, const void *image, size_t size,
@@ -252,9 +196,9 @@ write_and_rename(const char *temporary, const char *path, const void *image, siz
 	fd = OpenTransientFile(temporary, O_RDWR | O_CREAT | O_TRUNC | PG_BINARY);
 	if (fd < 0)
 		report_file_error("create", temporary);
-	write_fully(fd, image, size, temporary);
+	data_file_write(fd, image, size, temporary, SPACE_HINT);
 	digest_compute(image, size, trailer);
-	write_fully(fd, trailer, sizeof(trailer), temporary);
+	data_file_write(fd, trailer, sizeof(trailer), temporary, SPACE_HINT);
 	if (fstat(fd, &status) < 0)
 		report_file_error("stat", temporary);
 	(void) durable_rename(temporary, path, ERROR);
@@ -270,7 +214,7 @@ model_file_publish(const char *digest, LatPrecision precision,
 	char		temporary[CACHE_PATH_MAX];
 
 	build_path(digest, precision, path);
-	snprintf(temporary, sizeof(temporary), CACHE_DIRECTORY "/" TEMPORARY_PREFIX "%d", MyProcPid);
+	snprintf(temporary, sizeof(temporary), DATA_DIRECTORY "/" TEMPORARY_PREFIX "%d", MyProcPid);
 	PG_ENSURE_ERROR_CLEANUP(remove_temporary, CStringGetDatum(temporary));
 	{
 		write_and_rename(temporary, path, image, size, file);
@@ -303,10 +247,7 @@ model_file_lock(void)
 {
 	int			fd;
 
-	if (MakePGDirectory(CACHE_DIRECTORY) < 0 && errno != EEXIST)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create directory \"%s\": %m", CACHE_DIRECTORY)));
+	data_file_make_directory();
 	fd = OpenTransientFile(LOCK_PATH, O_RDWR | O_CREAT | PG_BINARY);
 	if (fd < 0)
 		report_file_error("open", LOCK_PATH);
@@ -355,16 +296,17 @@ is_unused(const char *path)
 void
 model_file_sweep(void)
 {
-	DIR		   *directory = AllocateDir(CACHE_DIRECTORY);
+	DIR		   *directory = AllocateDir(DATA_DIRECTORY);
 	struct dirent *entry;
 
-	while ((entry = ReadDirExtended(directory, CACHE_DIRECTORY, LOG)) != NULL)
+	while ((entry = ReadDirExtended(directory, DATA_DIRECTORY, LOG)) != NULL)
 	{
 		char		path[MAXPGPATH];
 
-		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lock") == 0)
-			continue;
-		snprintf(path, sizeof(path), CACHE_DIRECTORY "/%s", entry->d_name);
+		if (entry->d_name[0] == '.' || strcmp(entry->d_name, "lock") == 0 ||
+			strncmp(entry->d_name, DATA_FILE_RUN, strlen(DATA_FILE_RUN)) == 0)
+			continue;			/* checkpoints of runs: see run_checkpoint.c */
+		snprintf(path, sizeof(path), DATA_DIRECTORY "/%s", entry->d_name);
 		if (strncmp(entry->d_name, TEMPORARY_PREFIX, strlen(TEMPORARY_PREFIX)) == 0
 			? is_orphan(entry->d_name) : is_unused(path))
 			(void) unlink(path);
@@ -387,7 +329,7 @@ parse_name(const char *name, ListedFile *file)
 	{
 		file->precision = precision;
 		build_path(file->digest, precision, path);
-		if (strcmp(path + strlen(CACHE_DIRECTORY "/"), name) == 0)
+		if (strcmp(path + strlen(DATA_DIRECTORY "/"), name) == 0)
 			return true;
 	}
 	return false;
@@ -398,13 +340,13 @@ model_file_list(int *count)
 {
 	int			capacity = 16;
 	ListedFile *files = palloc(capacity * sizeof(ListedFile));
-	DIR		   *directory = AllocateDir(CACHE_DIRECTORY);
+	DIR		   *directory = AllocateDir(DATA_DIRECTORY);
 	struct dirent *entry;
 
 	*count = 0;
 	if (directory == NULL && errno == ENOENT)
 		return files;
-	while ((entry = ReadDir(directory, CACHE_DIRECTORY)) != NULL)
+	while ((entry = ReadDir(directory, DATA_DIRECTORY)) != NULL)
 	{
 		char		path[MAXPGPATH];
 		struct stat status;
@@ -414,7 +356,7 @@ model_file_list(int *count)
 			capacity *= 2;
 			files = repalloc(files, capacity * sizeof(ListedFile));
 		}
-		snprintf(path, sizeof(path), CACHE_DIRECTORY "/%s", entry->d_name);
+		snprintf(path, sizeof(path), DATA_DIRECTORY "/%s", entry->d_name);
 		if (parse_name(entry->d_name, &files[*count]) && stat(path, &status) == 0)
 			files[(*count)++].bytes = Max(status.st_size, DIGEST_BYTES) - DIGEST_BYTES;
 	}

@@ -118,9 +118,11 @@ typedef struct RunLabels
 {
 	int			count;
 	bool		fixed;			/* no label is added any more */
+	int			capacity;
 	char	  **names;			/* (count) UTF-8 */
 	int64	   *rows;			/* (count) rows, or words, with that label */
-	struct HTAB *index;
+	struct HTAB *index;			/* name -> place */
+	MemoryContext context;
 } RunLabels;
 
 extern RunLabels *run_labels_create(void);
@@ -133,7 +135,7 @@ typedef struct RunReader
 {
 	const char *name;			/* of the query in messages: "data" or "dev" */
 	RunShape	shape;
-	const LatModel *model;		/* whose tokenizer it is */
+	const char *digest;			/* of the model whose tokenizer it is */
 	int32		max_tokens;		/* texts are cut there; spans slide windows */
 	RunLabels  *labels;			/* NULL: the shape has none */
 } RunReader;
@@ -184,9 +186,11 @@ typedef struct Run
 {
 	int64		id;
 	Oid			owner;
+	char	   *owner_name;
 	TimestampTz created;		/* tells two runs with the same number apart */
 	const RunJob *job;
-	char	   *state;			/* as recorded */
+	char	   *recorded;		/* its state in the row ... */
+	char	   *state;			/* ... and as it is: interrupted, if nobody is there */
 	char	   *model;
 	char	   *base;			/* search: the model again */
 	char		base_digest[LAT_DIGEST_LENGTH + 1];
@@ -198,14 +202,14 @@ typedef struct Run
 	int			label_count;
 	int32		checkpoint_interval;	/* seconds; 0: no checkpoints */
 	int32		workers;		/* processes wanted */
-	bool		resumed;		/* there may be a checkpoint */
+	char	   *error_code;		/* SQLSTATE that it ended with; NULL: none, as the next three */
+	char	   *error;
+	char	   *error_detail;
+	char	   *error_hint;
 } Run;
 
 /* Insert the row of a run, state queued, owned by the current user; sets id, owner and created. */
 extern void run_insert(Run *run);
-
-/* What the queries of a run gave, for the row: counts of rows and skips. rows: (parts). */
-extern void run_record_counts(const Run *run, RunRows *const *rows, int parts);
 
 /* A seeded choice of rows: share of them, at least one if there are two. */
 typedef struct RunHoldOut
@@ -229,6 +233,10 @@ typedef struct RunStored
  */
 extern RunStored run_rows_store(const Run *run, RunPart part, RunRows *rows, LatRecordKind kind,
 								const int32 *renumber, const RunHoldOut *choice);
+
+/* Note in the row what the queries gave.  rows: (parts); stored: by part, both of them. */
+extern void run_record_rows(const Run *run, RunRows *const *rows, int parts,
+							const RunStored *stored);
 
 /* Size and number of the records of a part, and all of them, end to end. */
 extern RunStored run_data_size(const Run *run, RunPart part);

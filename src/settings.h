@@ -10,6 +10,7 @@
 extern double setting_budget;		/* lat.budget */
 extern double setting_max_budget;	/* lat.max_budget */
 extern int	setting_precision;		/* lat.precision, a LatPrecision */
+extern int	setting_train_workers;	/* lat.train_workers */
 
 /* Kernels that lat.kernels names. */
 extern const LatKernels *setting_kernels(void);

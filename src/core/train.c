@@ -218,3 +218,35 @@ lat_trainer_model(const LatTrainer *trainer)
 {
 	return &trainer->model;
 }
+
+/* ---- evaluation --------------------------------------------------------------------------- */
+
+LatStatus
+lat_train_evaluate(LatTrainer *trainer, double *full, double *smallest, LatError *error)
+{
+	const LatTrainOptions *options = &trainer->block->options;
+	LatOutcome *outcomes = lat_block_at(trainer->block, trainer->block->outcomes);
+	int32_t		count = trainer->dev.count;
+	int32_t		lengths[LAT_MAX_LAYERS];
+	int64_t		end;
+	int64_t		first = lat_team_share(&trainer->team, count, &end);
+	LatStatus	status = LAT_OK;
+
+	lat_smallest_lengths(trainer->model.config.layers, options->length_drop, options->max_tokens,
+						 0, lengths);
+	for (int i = 0; status == LAT_OK && first < end && i < 2; i++)
+		status = lat_evaluate(&trainer->engine, &trainer->model, &trainer->dev, (int32_t) first,
+							  (int32_t) (end - first), i == 0 ? NULL : lengths,
+							  options->max_tokens, NULL, outcomes + i * count + first, error);
+	if (status == LAT_OK && lat_team_wait(&trainer->team) != LAT_OK)
+		status = lat_fail(error, LAT_INTERRUPTED, "training was interrupted");
+	if (status != LAT_OK)
+		return status;
+	*full = count > 0 ? lat_quality(outcomes, count) : NAN;
+	*smallest = count > 0 ? lat_quality(outcomes + count, count) : NAN;
+
+	/* nobody may begin the next evaluation before all have read this one */
+	if (lat_team_wait(&trainer->team) != LAT_OK)
+		return lat_fail(error, LAT_INTERRUPTED, "training was interrupted");
+	return LAT_OK;
+}

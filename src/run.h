@@ -162,6 +162,8 @@ typedef struct RunRows
  */
 extern RunRows *run_rows_read(const char *query, const RunReader *reader);
 
+extern void run_rows_free(RunRows *rows);
+
 /* One NOTICE with what was skipped and why, if anything was. */
 extern void run_rows_report(const RunRows *rows);
 

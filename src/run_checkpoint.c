@@ -5,8 +5,8 @@
  *		<data directory>/pgsql_tmp_lat/run-<database>-<run>.checkpoint
  *
  *		offset		size	meaning
- *			 0		 184	CheckpointHeader
- *		   184		   n	the state (RunJob.state), as it lies in memory
+ *			 0		 160	CheckpointHeader
+ *		   160		   n	the state (RunJob.state), as it lies in memory
  *
  * The state of a large model is hundreds of megabytes, written every few
  * minutes: too much for the write-ahead log, and of no use on a standby.  A file
@@ -28,7 +28,6 @@
 
 #include "compat.h"
 #include "data_file.h"
-#include "digest.h"
 #include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "run_checkpoint.h"
@@ -53,14 +52,15 @@ typedef struct CheckpointHeader
 	int64		step;			/* steps done */
 	uint64		state_bytes;
 	char		base_digest[LAT_DIGEST_LENGTH];
-	uint8		options[DIGEST_BYTES];	/* sha256 of the options */
 	char		kind[16];		/* zero-padded, as the next */
 	char		kernels[16];
+	uint32		options_bytes;	/* of the run's options */
+	uint32		options_crc;
 	uint32		state_crc;
 	uint32		header_crc;		/* of all that precedes */
 } CheckpointHeader;
 
-StaticAssertDecl(sizeof(CheckpointHeader) == 184, "CheckpointHeader has padding");
+StaticAssertDecl(sizeof(CheckpointHeader) == 160, "CheckpointHeader has padding");
 
 static void
 build_path(Oid database, int64 run, char *path)
@@ -101,7 +101,8 @@ fill_header(const Run *run, size_t bytes, CheckpointHeader *header)
 	header->created = run->created;
 	header->state_bytes = bytes;
 	memcpy(header->base_digest, run->base_digest, LAT_DIGEST_LENGTH);
-	digest_compute(VARDATA(run->options), VARSIZE(run->options) - VARHDRSZ, header->options);
+	header->options_bytes = VARSIZE(run->options) - VARHDRSZ;
+	header->options_crc = crc_of(VARDATA(run->options), header->options_bytes);
 	strlcpy(header->kind, run->job->kind, sizeof(header->kind));
 	strlcpy(header->kernels, run->kernels, sizeof(header->kernels));
 }

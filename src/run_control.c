@@ -15,6 +15,7 @@
 
 #include <signal.h>
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "compat.h"
 #include "fmgr.h"
@@ -23,6 +24,7 @@
 #include "run_store.h"
 #include "run_worker.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -288,16 +290,35 @@ wait_for_end(int64 id)
 	return state;
 }
 
-Datum
-lat_wait(PG_FUNCTION_ARGS)
+/* Nothing that the run waits for may wait for us. */
+static void
+check_may_wait(int64 id)
 {
-	int64		id = PG_GETARG_INT64(0);
+	Relation	models;
+	bool		locked;
 
 	if (is_pending(id))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("run %lld begins when this transaction commits", (long long) id),
 				 errhint("Commit first, then wait.")));
+	models = table_open(catalog_model_relation(), AccessShareLock);
+	locked = CheckRelationLockedByMe(models, RowExclusiveLock, true);
+	table_close(models, AccessShareLock);
+	if (locked)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("run %lld cannot end before this transaction, which has changed models",
+						(long long) id),
+				 errhint("Commit first, then wait.")));
+}
+
+Datum
+lat_wait(PG_FUNCTION_ARGS)
+{
+	int64		id = PG_GETARG_INT64(0);
+
+	check_may_wait(id);
 	(void) get_own_run(id, "lat_wait()");
 	PG_RETURN_TEXT_P(cstring_to_text(wait_for_end(id)));
 }

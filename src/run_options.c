@@ -45,21 +45,33 @@ list_words(const RunOption *option)
 	return list.data;
 }
 
-static void __attribute__((noreturn))
-report_type(const RunOption *option, const char *expected)
+/* What an option may be. */
+static char *
+describe_range(const RunOption *option)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("option \"%s\" must be %s", option->name, expected)));
+	switch (option->kind)
+	{
+		case OPTION_REAL:
+			return psprintf("a number from %g to %g", option->least, option->most);
+		case OPTION_INTEGER:
+			return psprintf("a whole number from %g to %g", option->least, option->most);
+		case OPTION_SEED:
+			return pstrdup("a whole number from 0 to 9223372036854775807");
+		case OPTION_WORD:
+			return psprintf("one of %s", list_words(option));
+		case OPTION_TEXT:
+			break;
+	}
+	return pstrdup("a string, or null");
 }
 
 static void __attribute__((noreturn))
-report_range(const RunOption *option, const char *value)
+report_value(const RunOption *option)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("option \"%s\" is %s, out of its range", option->name, value),
-			 errhint("It goes from %g to %g.", option->least, option->most)));
+			 errmsg("invalid value of option \"%s\"", option->name),
+			 errhint("It must be %s.", describe_range(option))));
 }
 
 /* ---- reading ------------------------------------------------------------------------------ */
@@ -73,17 +85,15 @@ numeric_text(const JsonbValue *value)
 static double
 read_real(const RunOption *option, const JsonbValue *value)
 {
-	char	   *text;
 	double		real;
 
 	if (value->type != jbvNumeric)
-		report_type(option, "a number");
-	text = numeric_text(value);
-	real = strtod(text, NULL);	/* too large becomes infinite, and out of range */
+		report_value(option);
+	real = strtod(numeric_text(value), NULL);	/* too large: infinite, and out of range */
 
 	/* written so that NaN fails */
 	if (!(real >= option->least && real <= option->most))
-		report_range(option, text);
+		report_value(option);
 	return real;
 }
 
@@ -96,12 +106,12 @@ read_seed(const RunOption *option, const JsonbValue *value)
 	uint64		seed;
 
 	if (value->type != jbvNumeric)
-		report_type(option, "a whole number");
+		report_value(option);
 	text = numeric_text(value);
 	errno = 0;
 	seed = strtoull(text, &end, 10);
 	if (*end != '\0' || *text == '-' || errno != 0 || seed > (uint64) PG_INT64_MAX)
-		report_type(option, "a whole number from 0 to 9223372036854775807");
+		report_value(option);
 	return seed;
 }
 
@@ -116,7 +126,7 @@ read_word(const RunOption *option, const JsonbValue *value)
 			memcmp(option->words[i], value->val.string.val, value->val.string.len) == 0)
 			return i;
 	}
-	report_type(option, psprintf("one of %s", list_words(option)));
+	report_value(option);
 }
 
 static void
@@ -132,7 +142,7 @@ read_value(const RunOption *option, const JsonbValue *value)
 		case OPTION_INTEGER:
 			real = read_real(option, value);
 			if (real != rint(real))
-				report_type(option, "a whole number");
+				report_value(option);
 			*(int32 *) option->value = (int32) real;
 			break;
 		case OPTION_SEED:
@@ -143,7 +153,7 @@ read_value(const RunOption *option, const JsonbValue *value)
 			break;
 		case OPTION_TEXT:
 			if (value->type != jbvString && value->type != jbvNull)
-				report_type(option, "a string");
+				report_value(option);
 			*(char **) option->value = value->type == jbvNull ? NULL
 				: pnstrdup(value->val.string.val, value->val.string.len);
 			break;

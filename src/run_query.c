@@ -131,7 +131,8 @@ check_columns(TupleDesc row, const char *name, const ShapeColumns *shape)
 	if (row->natts != shape->count)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the %s query has %d columns, not %d", name, row->natts, shape->count),
+				 errmsg("the number of columns of the %s query is %d, not %d",
+						name, row->natts, shape->count),
 				 errhint("Its columns are, by position: %s.", shape->description)));
 	for (i = 0; i < row->natts; i++)
 	{
@@ -238,6 +239,14 @@ run_rows_read(const char *query, const RunReader *reader)
 	return rows;
 }
 
+/* The tuplestore may have spilled: files that nobody closes are complained of at commit. */
+void
+run_rows_free(RunRows *rows)
+{
+	tuplestore_end(rows->store);
+	pfree(rows);
+}
+
 /* ---- report ------------------------------------------------------------------------------- */
 
 static const char *const skip_reasons[] = {
@@ -266,7 +275,7 @@ run_rows_report(const RunRows *rows)
 	}
 	if (skipped > 0)
 		ereport(NOTICE,
-				(errmsg("%lld of the %lld rows of the %s query are left out",
-						(long long) skipped, (long long) rows->read, rows->reader.name),
+				(errmsg("rows of the %s query that are left out: %lld of %lld",
+						rows->reader.name, (long long) skipped, (long long) rows->read),
 				 errdetail_internal("%s.", reasons.data)));
 }

@@ -51,7 +51,7 @@ typedef struct TeamControl
 	slock_t		mutex;			/* guards what follows, up to the barrier */
 	int			attached;		/* helpers that have come */
 	int			size;			/* processes of the team; 0: not yet known */
-	bool		held;			/* helpers stop after the present step */
+	int64		hold_after;		/* helpers stop after that many steps; 0: they do not */
 	TeamFailure failure;
 	int			sqlerrcode;		/* these four are written once, with TEAM_ERROR */
 	char		message[TEXT_BYTES];
@@ -77,7 +77,8 @@ struct Team
 	int			helpers;		/* registered */
 	BackgroundWorkerHandle *handles[LAT_MAX_RANKS];
 	LatTeam		core;
-	bool		left;
+	int64		steps;			/* done by this process */
+	bool		left;			/* in good order */
 };
 
 PGDLLEXPORT void lat_run_helper(Datum arg);
@@ -328,19 +329,6 @@ team_start(Team *team)
 
 /* ---- holding ------------------------------------------------------------------------------ */
 
-/*
- * The leader sets the flag before a step, so everybody has seen it when that
- * step, which has barriers, is over; and it resets the flag once everybody has
- * come to the barrier below, before the next step.
- */
-static void
-set_held(Team *team, bool held)
-{
-	SpinLockAcquire(&team->control->mutex);
-	team->control->held = held;
-	SpinLockRelease(&team->control->mutex);
-}
-
 /* All have come here; ERROR if somebody has not. */
 static void
 meet(Team *team)
@@ -351,31 +339,43 @@ meet(Team *team)
 				 errmsg("another process of the run has given up")));
 }
 
+/*
+ * One step.  The leader sets the mark before the step that it names, which has
+ * barriers; so every helper has seen it when that step is over.  And a helper
+ * that is still at the end of the step before is not stopped by it.
+ */
+bool
+team_step(Team *team, const RunJob *job, void *opened, RunProgress *progress)
+{
+	bool		more = job->step(opened, progress);
+	int64		hold_after;
+
+	team->steps++;
+	if (team->core.size > 1 && team->core.rank > 0 && more)
+	{
+		SpinLockAcquire(&team->control->mutex);
+		hold_after = team->control->hold_after;
+		SpinLockRelease(&team->control->mutex);
+		if (team->steps == hold_after)
+			meet(team);
+	}
+	return more;
+}
+
 void
 team_hold(Team *team)
 {
-	if (team->core.size > 1)
-		set_held(team, true);
+	if (team->core.size == 1)
+		return;
+	SpinLockAcquire(&team->control->mutex);
+	team->control->hold_after = team->steps + 1;
+	SpinLockRelease(&team->control->mutex);
 }
 
 void
 team_release(Team *team)
 {
-	if (team->core.size == 1)
-		return;
-	meet(team);
-	set_held(team, false);
-}
-
-static void
-stop_if_held(Team *team)
-{
-	bool		held;
-
-	SpinLockAcquire(&team->control->mutex);
-	held = team->control->held;
-	SpinLockRelease(&team->control->mutex);
-	if (held)
+	if (team->core.size > 1)
 		meet(team);
 }
 
@@ -460,8 +460,8 @@ work_along(Team *team)
 
 	host_in_context(&host, CurrentMemoryContext);
 	opened = job->open(&host, kernels, &team->core, team->block);
-	while (job->step(opened, &progress))
-		stop_if_held(team);
+	while (team_step(team, job, opened, &progress))
+		CHECK_FOR_INTERRUPTS();
 }
 
 /* Tell the leader of an error; the log hears of it from the leader. */

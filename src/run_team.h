@@ -23,9 +23,12 @@ extern int	team_start(Team *team);
 /* For the core; good as long as the team. */
 extern const LatTeam *team_core(const Team *team);
 
+/* Every process: the next step of the job (RunJob.step). */
+extern bool team_step(Team *team, const RunJob *job, void *opened, RunProgress *progress);
+
 /*
- * Leader: have the helpers stop after the step that is about to begin, so that
- * nobody writes to the block meanwhile; and let them go on.
+ * Leader: have the helpers stop after the step that is about to begin, unless
+ * it is the last, so that nobody writes to the block meanwhile; let them go on.
  */
 extern void team_hold(Team *team);
 extern void team_release(Team *team);

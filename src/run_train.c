@@ -87,7 +87,8 @@ read_query(Making *making, const char *name, const char *query)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("the %s query gives no row that can be used", name),
-				 errdetail("It returned %lld rows.", (long long) rows->read)));
+				 errdetail("Rows returned: %lld.", (long long) rows->read),
+				 errhint("A row needs texts and labels that are neither null nor empty.")));
 	return rows;
 }
 
@@ -112,8 +113,7 @@ report_rare_labels(const RunLabels *labels)
 	}
 	if (rare > 0)
 		ereport(NOTICE,
-				(errmsg_plural("%d label occurs once only", "%d labels occur once only", rare,
-							   rare),
+				(errmsg("labels that occur once only: %d", rare),
 				 errdetail_internal("%s%s", names.data, rare > MAX_LISTED ? ", ..." : "")));
 }
 
@@ -255,6 +255,9 @@ lat_train(PG_FUNCTION_ARGS)
 	settle_labels(making);
 	store_run(making);
 	run_start_at_commit(&making->run);
+	run_rows_free(making->rows[PART_TRAIN]);
+	if (making->rows[PART_DEV])
+		run_rows_free(making->rows[PART_DEV]);
 	id = making->run.id;
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(context);

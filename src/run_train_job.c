@@ -42,6 +42,13 @@ train_plan(const Run *run, size_t *bytes)
 	LatTask		task;
 	LatError	error;
 
+	if (catalog_content_size(run->base_digest) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the base model of run %lld, \"%s\", was dropped or replaced",
+						(long long) run->id, run->base),
+				 errhint("Cancel the run with lat_cancel(%lld) and begin anew.",
+						 (long long) run->id)));
 	image = model_image_build_base(run->base_digest, &image_size);
 	check(lat_model_open(image, image_size, &plan->base, &error), &error);
 	if (!catalog_parse_task(run->task, &task))
@@ -101,6 +108,9 @@ train_step(void *trainer, RunProgress *progress)
 		check(lat_train_finish(trainer, &error), &error);
 	progress->milestone = report.epoch_ended || report.finished;
 	progress->quality = progress->quality_smallest = NAN;
+	if (progress->milestone)
+		check(lat_train_evaluate(trainer, &progress->quality, &progress->quality_smallest,
+								 &error), &error);
 	progress->phase = phase_names[report.phase];
 	progress->epoch = report.epoch;
 	progress->step = report.step;

@@ -24,6 +24,7 @@
 #include <math.h>
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "model_store.h"
@@ -251,6 +252,8 @@ write_checkpoint(Leader *leader)
 	size_t		bytes;
 	int64		written;
 
+	/* the log up to here must not be lost in a crash that the checkpoint survives */
+	XLogFlush(XactLastCommitEnd);
 	leader->run->job->state(team_block(leader->team), &state, &bytes);
 	written = checkpoint_write(leader->run, leader->progress.step, state, bytes);
 	begin_transaction(NULL);
@@ -277,7 +280,7 @@ step(Leader *leader)
 
 	if (checkpoint)
 		team_hold(leader->team);
-	more = leader->run->job->step(leader->opened, &leader->progress);
+	more = team_step(leader->team, leader->run->job, leader->opened, &leader->progress);
 	if (leader->logged_step < 0)
 	{
 		/* the first step of a run that goes on is not its first */

@@ -31,7 +31,6 @@
 #include "run_store.h"
 #include "run_team.h"
 #include "settings.h"
-#include "storage/barrier.h"
 #include "storage/condition_variable.h"
 #include "storage/dsm.h"
 #include "storage/ipc.h"
@@ -48,18 +47,18 @@
 
 typedef struct TeamControl
 {
-	slock_t		mutex;			/* guards what follows, up to the barrier */
+	slock_t		mutex;			/* guards what follows, up to changed */
 	int			attached;		/* helpers that have come */
 	int			size;			/* processes of the team; 0: not yet known */
+	int			arrived;		/* at the barrier */
+	uint64		phase;			/* how often all have arrived */
 	int64		hold_after;		/* helpers stop after that many steps; 0: they do not */
 	TeamFailure failure;
 	int			sqlerrcode;		/* these four are written once, with TEAM_ERROR */
 	char		message[TEXT_BYTES];
 	char		detail[TEXT_BYTES];
 	char		hint[TEXT_BYTES];
-
-	Barrier		barrier;
-	ConditionVariable changed;	/* attached, size or failure */
+	ConditionVariable changed;	/* attached, size, phase or failure */
 
 	/* constant */
 	int64		run;
@@ -124,17 +123,51 @@ detach_member(dsm_segment *segment, Datum arg)
 
 	if (!team->left)
 		set_failure(control, TEAM_LOST, NULL);
-	BarrierDetach(&control->barrier);
 	ConditionVariableBroadcast(&control->changed);
 }
 
+/*
+ * The barrier (LatTeam.wait).  PostgreSQL's own cannot be left by who has
+ * arrived and waits, as one does who is terminated; here the failure lets all go.
+ */
 static bool
 wait_for_team(void *arg)
 {
-	Team	   *team = arg;
+	TeamControl *control = ((Team *) arg)->control;
+	TeamFailure failure;
+	uint64		phase;
+	bool		last;
 
-	BarrierArriveAndWait(&team->control->barrier, PG_WAIT_EXTENSION);
-	return get_failure(team->control) == TEAM_SOUND;
+	SpinLockAcquire(&control->mutex);
+	phase = control->phase;
+	last = ++control->arrived == control->size;
+	if (last)
+	{
+		control->arrived = 0;
+		control->phase++;
+	}
+	SpinLockRelease(&control->mutex);
+	if (last)
+	{
+		ConditionVariableBroadcast(&control->changed);
+		return get_failure(control) == TEAM_SOUND;
+	}
+
+	ConditionVariablePrepareToSleep(&control->changed);
+	for (;;)
+	{
+		bool		all_here;
+
+		SpinLockAcquire(&control->mutex);
+		all_here = control->phase != phase;
+		failure = control->failure;
+		SpinLockRelease(&control->mutex);
+		if (all_here || failure != TEAM_SOUND)
+			break;
+		ConditionVariableSleep(&control->changed, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return failure == TEAM_SOUND;
 }
 
 static void
@@ -215,14 +248,12 @@ create_shared(Team *team, const Run *run, size_t bytes)
 	control = team->control = dsm_segment_address(team->segment);
 	memset(control, 0, offset + bytes);
 	SpinLockInit(&control->mutex);
-	BarrierInit(&control->barrier, 0);
 	ConditionVariableInit(&control->changed);
 	control->run = run->id;
 	strlcpy(control->kind, run->job->kind, sizeof(control->kind));
 	strlcpy(control->kernels, run->kernels, sizeof(control->kernels));
 	control->block_offset = offset;
 	team->block = (char *) control + offset;
-	(void) BarrierAttach(&control->barrier);
 	on_dsm_detach(team->segment, detach_member, PointerGetDatum(team));
 	return true;
 }
@@ -499,7 +530,6 @@ lat_run_helper(Datum arg)
 	dsm_pin_mapping(team->segment);
 	team->control = dsm_segment_address(team->segment);
 	team->block = (char *) team->control + team->control->block_offset;
-	(void) BarrierAttach(&team->control->barrier);
 	on_dsm_detach(team->segment, detach_member, PointerGetDatum(team));
 
 	PG_TRY();

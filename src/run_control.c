@@ -389,15 +389,18 @@ lat_resume(PG_FUNCTION_ARGS)
 	int64		id = PG_GETARG_INT64(0);
 	Run		   *run;
 	int			leader;
+	bool		ended;
 
 	PreventCommandIfReadOnly("lat_resume()");
 	(void) get_own_run(id, "lat_resume()");
 	run = look(id, &leader);
-	if (leader != 0 || is_pending(id))
+	ended = state_is(run, "done") || state_is(run, "cancelled");
+	if (!ended && (leader != 0 || is_pending(id)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("run %lld is at work, or about to be", (long long) id)));
-	if (!run_has_data(run))
+				 errmsg("run %lld is at work, or about to be", (long long) id),
+				 errhint("lat_wait(%lld) waits until it has ended.", (long long) id)));
+	if (ended || !run_has_data(run))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run %lld cannot be resumed: it is %s", (long long) id, run->state),

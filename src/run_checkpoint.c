@@ -250,6 +250,23 @@ is_wanted(Oid database, int64 id)
 		strcmp(run->state, "cancelled") != 0;
 }
 
+/* Take a file's name apart; false unless it is a checkpoint's. */
+static bool
+parse_name(const char *name, Oid *database, int64 *run)
+{
+	char		path[CHECKPOINT_PATH_MAX];
+	char	   *end;
+
+	if (strncmp(name, DATA_FILE_RUN, strlen(DATA_FILE_RUN)) != 0)
+		return false;
+	*database = (Oid) strtoul(name + strlen(DATA_FILE_RUN), &end, 10);
+	if (*end != '-')
+		return false;
+	*run = strtoll(end + 1, NULL, 10);
+	build_path(*database, *run, path);
+	return strcmp(path + strlen(DATA_DIRECTORY "/"), name) == 0;
+}
+
 void
 checkpoint_sweep(void)
 {
@@ -260,15 +277,10 @@ checkpoint_sweep(void)
 		return;					/* there is none yet */
 	while ((entry = ReadDirExtended(directory, DATA_DIRECTORY, LOG)) != NULL)
 	{
-		unsigned int database;
-		long long	run;
-		char		path[CHECKPOINT_PATH_MAX];
+		Oid			database;
+		int64		run;
 
-		if (sscanf(entry->d_name, DATA_FILE_RUN "%u-%lld", &database, &run) != 2)
-			continue;
-		build_path(database, run, path);
-		if (strcmp(path + strlen(DATA_DIRECTORY "/"), entry->d_name) == 0 &&
-			!is_wanted(database, run))
+		if (parse_name(entry->d_name, &database, &run) && !is_wanted(database, run))
 			checkpoint_remove(database, run);
 	}
 	FreeDir(directory);

@@ -184,7 +184,6 @@ run_options_read(Jsonb *json, const RunOption *options, int count)
 	JsonbIterator *iterator;
 	JsonbValue	value;
 	JsonbIteratorToken token;
-	const RunOption *option = NULL;
 
 	if (!JB_ROOT_IS_OBJECT(json))
 		ereport(ERROR,
@@ -194,13 +193,16 @@ run_options_read(Jsonb *json, const RunOption *options, int count)
 						 list_options(options, count))));
 	iterator = JsonbIteratorInit(&json->root);
 
-	/* nested values come as one, of type jbvBinary */
+	/* after a key comes its value; what is nested comes as one, of type jbvBinary */
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			option = find_option(&value, options, count);
-		else if (token == WJB_VALUE)
+		{
+			const RunOption *option = find_option(&value, options, count);
+
+			(void) JsonbIteratorNext(&iterator, &value, true);
 			read_value(option, &value);
+		}
 	}
 }
 

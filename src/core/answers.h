@@ -9,7 +9,7 @@
 
 /* ---- tags (answers.c) --------------------------------------------------------------------- */
 
-/* Label of a word, the first of equals. logits, probabilities: (labels); the second is filled in. */
+/* Label of a word, the first of equals. logits: (labels); probabilities: (labels), filled in. */
 extern int	lat_word_label(const float *logits, int labels, float *probabilities);
 
 /* Is it the label of words outside of all tags? */

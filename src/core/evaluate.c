@@ -102,7 +102,7 @@ take_word(const LatModel *model, int32_t word, int label, OpenTag *tag, OpenTag 
 	return ended->open;
 }
 
-/* Entities found, predicted and actual: a hit has the same first and last word and the same name. */
+/* Entities: a hit is one with the same first and last word and the same name. */
 static void
 score_tags(const Evaluation *evaluation, const LatExample *example, const float *logits,
 		   LatOutcome *outcome)
@@ -222,7 +222,8 @@ reserve_batch(Evaluation *evaluation)
 {
 	const LatHost *host = evaluation->engine->host;
 	const LatConfig *config = &evaluation->model->config;
-	size_t		tokens = config->positions > BATCH_TOKENS ? (size_t) config->positions : BATCH_TOKENS;
+	size_t		tokens = config->positions > BATCH_TOKENS ? (size_t) config->positions
+		: BATCH_TOKENS;
 	size_t		rows = config->task == LAT_TAG ? tokens : BATCH_SEQUENCES;
 	size_t		output = (size_t) lat_output_columns(evaluation->model) * rows;
 	size_t		scaled = (size_t) BATCH_SEQUENCES * (size_t) config->layers;

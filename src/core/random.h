@@ -1,6 +1,6 @@
 /*
  * random.h
- *	  Counter-based random numbers: what is drawn depends on where it is used, not on what came before.
+ *	  Counter-based random numbers: a number depends on where it is used, not on what came before.
  *
  * A key is made of the run's seed and up to four counters, such as step,
  * example, layer and site; a number is a function of key and element index.

@@ -1,7 +1,7 @@
 /*
  * convert_test.c
  *	  Images out of images: int8 from fp32 as from the checkpoint, floats as inference reads them,
- *	  new heads, what is refused, with the n-th allocation failing, interrupted at the n-th question.
+ *	  new heads, what is refused, without memory, interrupted at the n-th question.
  */
 #include "check.h"
 #include "checkpoint.h"

@@ -1,8 +1,9 @@
 /*
  * evaluate_test.c
- *	  Evaluation of the tiny checkpoints: against inference text by text, however the examples are
- *	  split into calls; labels filled in; F1 of answers against evaluate-v1.1 (answer_f1.txt, written by
- *	  make_answer_f1.py); quality and its interval; with the n-th allocation failing, interrupted.
+ *	  Evaluation of the tiny checkpoints: against inference text by text, however the examples
+ *	  are split into calls; labels filled in; F1 of answers against evaluate-v1.1 (answer_f1.txt,
+ *	  written by make_answer_f1.py); quality and its interval; with the n-th allocation failing,
+ *	  interrupted at the n-th question.
  *
  *	  Usage: evaluate_test GOLDEN_DIRECTORY
  */
@@ -30,8 +31,8 @@ typedef struct Data
 } Data;
 
 static const char *const words[] = {
-	"the", "cat", "sat", "on", "mat", "a", "old", "man", "is", "teacher", "town", "never", "again", "end",
-	"of", "all", "long", "stories", "and", "who", "times", "Zoë", "—", "42", "."
+	"the", "cat", "sat", "on", "mat", "a", "old", "man", "is", "teacher", "town", "never", "again",
+	"end", "of", "all", "long", "stories", "and", "who", "times", "Zoë", "—", "42", "."
 };
 
 static uint32_t
@@ -74,7 +75,8 @@ make_example(const LatConfig *config, uint32_t i, int32_t *ids, int32_t *labels,
 	{
 		ids[t] = (int32_t) draw(3, i * 100 + (uint32_t) t, (uint32_t) config->vocabulary);
 		labels[t] = draw(4, i * 100 + (uint32_t) t, 3) == 0 ? -1
-			: (int32_t) draw(5, i * 100 + (uint32_t) t, config->labels ? (uint32_t) config->labels : 1);
+			: (int32_t) draw(5, i * 100 + (uint32_t) t,
+							 config->labels ? (uint32_t) config->labels : 1);
 	}
 	ids[0] = config->cls_id;
 	if (config->task == LAT_TAG)
@@ -634,7 +636,8 @@ test_quality(void)
 
 		lat_quality_interval(outcomes, counts[i], 7, &low, &high);
 		CHECK(fabs((high - low) / (2 * 1.96 * sigma) - 1) < 0.17 && low < quality && high > quality,
-			  "%d outcomes: %.4f in %.4f to %.4f, sigma %.4f", counts[i], quality, low, high, sigma);
+			  "%d outcomes: %.4f in %.4f to %.4f, sigma %.4f", counts[i], quality, low, high,
+			  sigma);
 	}
 	lat_quality_interval(outcomes, 400, 7, &low_again, &high_again);
 	lat_quality_interval(outcomes, 400, 7, &low, &high);

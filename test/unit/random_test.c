@@ -3,14 +3,14 @@
  *	  Counter-based random numbers: known values, ranges, and statistics.
  *
  * All draws are fixed by their keys, so nothing here fails by chance: bounds are five standard
- * errors, or the 1e-6 quantile of chi-square.  Checked are single bytes and pairs of bytes 1, 2, 64
- * and 256 apart, dropout masks (share, gaps, memory of the element before and of the row before),
- * repeats, and that a bit of any input flips each bit of the output half of the time; along elements,
- * along keys, along seeds, and over rows of elements.
+ * errors, or the 1e-6 quantile of chi-square.  Checked are single bytes and pairs of bytes 1, 2,
+ * 64 and 256 apart, dropout masks (share, gaps, memory of the element before and of the row
+ * before), repeats, and that a bit of any input flips each bit of the output half of the time;
+ * along elements, along keys, along seeds, and over rows of elements.
  *
- * Beyond that, three streams were given to the diehard tests of dieharder 3.31.1 (-k 2): elements in
- * order, four elements each of keys that differ in one counter, one element of such keys.  None
- * failed (2 of the 57 p-values were called weak).
+ * Beyond that, three streams were given to the diehard tests of dieharder 3.31.1 (-k 2): elements
+ * in order, four elements each of keys that differ in one counter, one element of such keys.
+ * None failed (2 of the 57 p-values were called weak).
  */
 #include "check.h"
 #include "core/random.h"
@@ -138,7 +138,7 @@ along_rows(uint32_t i)
 	return lat_random_bits(lat_random(42, 3, i / 64, 0, 1), i % 64);
 }
 
-/* Every byte of a word takes all values evenly; so do pairs of neighbours, and of those 64 apart. */
+/* Every byte of a word takes all values evenly; so do pairs of bytes of words 1 to 256 apart. */
 static void
 test_even(Stream stream, const char *name)
 {

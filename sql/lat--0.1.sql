@@ -27,7 +27,7 @@ COMMENT ON TABLE @extschema@.lat_model IS 'models by name; SELECT on it is the r
 COMMENT ON COLUMN @extschema@.lat_model.digest IS 'sha256 of the content, which lies in lat_model_chunk';
 COMMENT ON COLUMN @extschema@.lat_model.labels IS 'labels of a classifier or tagger, in the order of its outputs';
 COMMENT ON COLUMN @extschema@.lat_model.max_tokens IS 'longest input, special tokens included';
-COMMENT ON COLUMN @extschema@.lat_model.precision IS 'weights as stored: float (a checkpoint), or int8 only';
+COMMENT ON COLUMN @extschema@.lat_model.precision IS 'weights as stored: float (a checkpoint, or trained here), or int8 only';
 COMMENT ON COLUMN @extschema@.lat_model.parameters IS 'number of weights';
 
 CREATE TABLE @extschema@.lat_model_chunk (

@@ -136,7 +136,8 @@ install_pareto(const char *name, const char *digest)
 /*
  * Install one model, if its file is there; false if not.  A model of that name
  * that somebody imported or trained stays: it has floats.  An earlier shipped
- * one is replaced.
+ * one is replaced.  The points of one that is there already stay as they are:
+ * a search may have found better ones.
  */
 static bool
 install_model(const char *name, char *digest)
@@ -144,6 +145,7 @@ install_model(const char *name, char *digest)
 	char	   *path = shipped_path(name, "latpack");
 	NewModel	model;
 	ModelRow   *row;
+	bool		known;
 
 	model.content = read_file(path, &model.size);
 	if (model.content == NULL)
@@ -160,8 +162,10 @@ install_model(const char *name, char *digest)
 		strlcpy(digest, row->digest, LAT_DIGEST_LENGTH + 1);
 		return true;
 	}
+	known = row != NULL && strcmp(row->digest, model.digest) == 0;
 	store_model(name, &model);
-	install_pareto(name, model.digest);
+	if (!known)
+		install_pareto(name, model.digest);
 	return true;
 }
 

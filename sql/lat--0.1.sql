@@ -27,7 +27,7 @@ COMMENT ON TABLE @extschema@.lat_model IS 'models by name; SELECT on it is the r
 COMMENT ON COLUMN @extschema@.lat_model.digest IS 'sha256 of the content, which lies in lat_model_chunk';
 COMMENT ON COLUMN @extschema@.lat_model.labels IS 'labels of a classifier or tagger, in the order of its outputs';
 COMMENT ON COLUMN @extschema@.lat_model.max_tokens IS 'longest input, special tokens included';
-COMMENT ON COLUMN @extschema@.lat_model.precision IS 'weights as stored: float (a checkpoint, or trained here), or int8 only';
+COMMENT ON COLUMN @extschema@.lat_model.precision IS 'weights as stored: float (a checkpoint), or int8 only';
 COMMENT ON COLUMN @extschema@.lat_model.parameters IS 'number of weights';
 
 CREATE TABLE @extschema@.lat_model_chunk (
@@ -493,6 +493,44 @@ COMMENT ON FUNCTION @extschema@.lat_cancel(pg_catalog.int8) IS 'cancel a run, an
 CREATE FUNCTION @extschema@.lat_resume(run pg_catalog.int8) RETURNS pg_catalog.text
 	LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 COMMENT ON FUNCTION @extschema@.lat_resume(pg_catalog.int8) IS 'continue a run that was interrupted or has failed';
+
+-- ---- search ------------------------------------------------------------------------------------
+
+CREATE TABLE @extschema@.lat_search_point (
+	digest pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
+	lengths pg_catalog.int4[] NOT NULL,
+	reference_length pg_catalog.int4 NOT NULL,
+	fraction pg_catalog.float8 NOT NULL,
+	quality pg_catalog.float8 NOT NULL,
+	examples pg_catalog.int4 NOT NULL,
+	abandoned pg_catalog.bool NOT NULL,
+	PRIMARY KEY (digest, lengths)
+);
+COMMENT ON TABLE @extschema@.lat_search_point IS 'every length configuration that the last search of a model has tried';
+COMMENT ON COLUMN @extschema@.lat_search_point.quality IS 'on the half of the data that selects, so a little flattered; estimated if abandoned';
+COMMENT ON COLUMN @extschema@.lat_search_point.examples IS 'examples that it was tried on';
+COMMENT ON COLUMN @extschema@.lat_search_point.abandoned IS 'given up early: clearly not on the frontier';
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.lat_search_point', '');
+GRANT SELECT ON @extschema@.lat_search_point TO PUBLIC;
+
+CREATE FUNCTION @extschema@.lat_search(
+		model pg_catalog.text,
+		data pg_catalog.text,
+		options pg_catalog.jsonb DEFAULT '{}'
+	)
+	RETURNS pg_catalog.int8
+	LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.lat_search(pg_catalog.text, pg_catalog.text, pg_catalog.jsonb)
+	IS 'search length configurations for a model on the rows of a query, in the background; returns the number of the run';
+
+CREATE FUNCTION @extschema@.lat_pareto_svg(
+		model pg_catalog.text,
+		beside pg_catalog.text DEFAULT NULL
+	)
+	RETURNS pg_catalog.text
+	LANGUAGE C STABLE PARALLEL RESTRICTED COST 10000 AS 'MODULE_PATHNAME';
+COMMENT ON FUNCTION @extschema@.lat_pareto_svg(pg_catalog.text, pg_catalog.text)
+	IS 'picture of a model''s quality against its cost, beside that of another model';
 
 -- ---- looking at it -----------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@
 #include "funcapi.h"
 #include "call.h"
 #include "model_store.h"
+#include "search_points.h"
 #include "statement.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -218,6 +219,7 @@ delete_unused(const char *digest)
 	run_sql_with_text("DELETE FROM %1$s.lat_model_chunk WHERE digest OPERATOR(pg_catalog.=) $1",
 					  digest);
 	run_sql_with_text("DELETE FROM %1$s.lat_pareto WHERE digest OPERATOR(pg_catalog.=) $1", digest);
+	search_points_delete(digest);
 	model_cache_retire(digest);
 }
 

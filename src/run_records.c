@@ -224,6 +224,18 @@ make_example(RecordMaker *maker, const LatInput *input, int32 class, const int32
 	maker->rows->truncated += input->truncated;
 }
 
+/* Labels (T) of a text that a tagger is to label itself: any where a word begins, else none. */
+static int32 *
+words_of(const LatTokens *tokens, const LatInput *input)
+{
+	int32	   *labels = palloc(input->tokens * sizeof(int32));
+	int			i;
+
+	for (i = 0; i < input->tokens; i++)
+		labels[i] = input->sources[i] >= 0 && tokens->word_starts[input->sources[i]] ? 0 : -1;
+	return labels;
+}
+
 /* Text or pair, and the label in the column after it, if there is one. */
 static RunSkip
 make_text(RecordMaker *maker, const Datum *values, int texts, bool labelled)
@@ -253,7 +265,8 @@ make_text(RecordMaker *maker, const Datum *values, int texts, bool labelled)
 		if (class < 0)
 			return SKIP_UNKNOWN_LABEL;
 	}
-	make_example(maker, &input, class, NULL);
+	make_example(maker, &input, class, !labelled && maker->call.model->config.task == LAT_TAG
+				 ? words_of(&columns[0].tokens, &input) : NULL);
 	return USABLE;
 }
 

@@ -29,7 +29,7 @@
 /* $1 and $2 of every statement on a run. */
 #define THIS_RUN "run OPERATOR(pg_catalog.=) $1 AND created OPERATOR(pg_catalog.=) $2"
 
-static const RunJob *const jobs[] = {&run_train_job};
+static const RunJob *const jobs[] = {&run_train_job, &run_search_job};
 
 /* ---- identity ----------------------------------------------------------------------------- */
 

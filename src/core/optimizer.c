@@ -8,7 +8,7 @@
  *
  *		reduce		gradient of each block = sum over ranks, in order; its squares	-> wait
  *		norm		sum of all squares; clip factor, the same in every process
- *		update		AdamW, decoupled decay, in place								-> the caller waits
+ *		update		AdamW, decoupled decay, in place								-> wait (caller)
  *
  * AdamW (Loshchilov and Hutter, arXiv 1711.05101), as PyTorch has it, t steps
  * into the phase:
@@ -201,7 +201,7 @@ catch_up(const LatOptimizer *optimizer, int32_t word, int64_t step)
 	if (skipped == 0)
 		return;
 	lat_phase_of(optimizer, step, &within);
-	anew = *row.updated < step - within;
+	anew = *row.updated <= step - within;	/* the moments are those of the phase before */
 	keep1 = anew ? 0 : (float) pow(options->beta1, (double) skipped);
 	keep2 = anew ? 0 : (float) pow(options->beta2, (double) skipped);
 	for (int i = 0; i < optimizer->block->stride; i++)
@@ -387,8 +387,10 @@ lat_optimizer_step(LatOptimizer *optimizer, int64_t step, double *norm, LatError
 		sum += squares[i];
 	*norm = sqrt(sum);
 	if (!isfinite(*norm))
-		return lat_fail(error, LAT_BAD_MODEL, "the gradient is not finite in step %lld",
-						(long long) step);
+		return lat_hint(error,
+						lat_fail(error, LAT_BAD_MODEL, "the gradient is not finite in step %lld",
+								 (long long) step),
+						"The training diverges: choose a lower learning rate.");
 	if (most > 0 && *norm > most)
 		clip = most / (*norm + 1e-6);	/* as torch.nn.utils.clip_grad_norm_ */
 	args = constants(optimizer, step, clip);

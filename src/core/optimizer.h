@@ -13,7 +13,7 @@ typedef struct LatParameterBlock
 	uint64_t	first;			/* from the first trained float */
 	uint32_t	count;			/* at most LAT_PARAMETER_BLOCK, a multiple of 16 */
 	bool		decays;			/* neither bias nor LayerNorm */
-	bool		clears;			/* its gradient must be zeroed before a step: all but weight matrices */
+	bool		clears;			/* zeroed before a step, as all but weight matrices are */
 } LatParameterBlock;
 
 /* A process's view of parameters and schedule. */

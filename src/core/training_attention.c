@@ -59,7 +59,7 @@ head_columns(LatMatrix matrix, int from, int rows, size_t column)
 	return matrix;
 }
 
-/* Dropout of one head's probabilities for the query in row `row`, at the tokens' first positions. */
+/* Dropout of a head's probabilities for the query in row `row`, by the tokens' first positions. */
 static void
 drop_probabilities(const LatTape *tape, int level, const Sequence *now, int head, int row,
 				   float *values)

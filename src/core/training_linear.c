@@ -50,6 +50,7 @@ lat_linear_forward(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatri
 	const float *weights = linear->weights;
 	int			panels = linear->n_padded / LAT_PANEL;
 	size_t		panel_size = (size_t) linear->k * LAT_PANEL;
+	int			last = (linear->k - 1) / LAT_GEMM_DEPTH * LAT_GEMM_DEPTH;
 	LatStatus	status = LAT_OK;
 
 	for (int k = 0; k < linear->k; k += LAT_GEMM_DEPTH)
@@ -59,7 +60,7 @@ lat_linear_forward(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatri
 					.b = weights + panel * panel_size + (size_t) k * LAT_PANEL,
 					.b_panel = panel_size,.b_depth = LAT_PANEL,
 					.c = y.data + panel * LAT_PANEL,.c_row = y.ld,.c_panel = LAT_PANEL,
-					.bias = k + LAT_GEMM_DEPTH >= linear->k ? linear->bias + panel * LAT_PANEL : NULL,
+					.bias = k == last ? linear->bias + panel * LAT_PANEL : NULL,
 					.add = k > 0,
 					.rows = x.rows,.depth = least(linear->k - k, LAT_GEMM_DEPTH),
 					.panels = least(panels - panel, LAT_GEMM_PANELS)

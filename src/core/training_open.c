@@ -82,8 +82,8 @@ index_records(LatTrainer *trainer, LatError *error)
 
 		lat_examples_get(&trainer->train, i, &example);
 		if (example.tokens > block->options.max_tokens)
-			return lat_fail(error, LAT_BAD_ARGUMENT, "example %d has %d tokens, more than max_tokens",
-							i, example.tokens);
+			return lat_fail(error, LAT_BAD_ARGUMENT, "example %d has %d tokens, max_tokens is %d", i,
+							example.tokens, block->options.max_tokens);
 		if (block->task == LAT_CLASSIFY && example.target[0] < 0)
 			return lat_fail(error, LAT_BAD_ARGUMENT, "example %d has no class to train on", i);
 	}
@@ -98,7 +98,8 @@ count_steps(LatTrainer *trainer)
 	double		epoch = ceil((double) block->train_count / block->options.batch);
 
 	for (int phase = 0; phase < LAT_TRAIN_PHASES; phase++)
-		trainer->optimizer.steps[phase] = (int64_t) ceil(block->options.epochs[phase] * epoch - 1e-9);
+		trainer->optimizer.steps[phase] = (int64_t) ceil(block->options.epochs[phase] * epoch -
+														 1e-9);
 }
 
 static LatStatus

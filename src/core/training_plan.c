@@ -64,7 +64,7 @@ random_layers(const LatTrainer *trainer, int64_t step, int model)
 		if (lat_random_double(random, (uint32_t) i) < options->layer_drop)
 			skipped |= (uint64_t) 1 << i;
 	if (skipped == all)
-		skipped &= ~((uint64_t) 1 << lat_random_below(random, (uint32_t) layers, (uint32_t) layers));
+		skipped ^= (uint64_t) 1 << lat_random_below(random, (uint32_t) layers, (uint32_t) layers);
 	return skipped;
 }
 

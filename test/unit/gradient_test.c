@@ -1,7 +1,10 @@
 /*
  * gradient_test.c
  *	  The backward pass against finite differences of the loss, for every parameter of the tiny
- *	  checkpoints: in full, with drops, with skipped layers, with dropout, under every kernel set.
+ *	  checkpoints: in full, with drops, with skipped layers, with dropout, by distillation.
+ *
+ * training_golden_test.c compares with PyTorch under every kernel set; here are what PyTorch's
+ * golden file leaves out, above all dropout, and the method that trusts nobody.
  *
  *	  Usage: gradient_test GOLDEN_DIRECTORY
  */
@@ -15,7 +18,9 @@
 #define MOST_TOKENS 24
 #define MOST_ROWS (COUNT * MOST_TOKENS)
 
-static const char *const kernel_names[] = {"scalar", "avx2", "avx512", "neon"};
+/* Largest relative error; measured: 3.5e-3, of a ReLU model, whose loss has kinks. */
+#define TOLERANCE 0.02
+
 static const int tokens[COUNT] = {17, 5, 24};
 
 /* A model of floats that may change, its tape, and the batch. */
@@ -143,7 +148,8 @@ loss_of(Setup *setup)
 {
 	LatTape    *tape = &setup->tape;
 
-	CHECK(lat_tape_forward(tape, &setup->input) == LAT_OK, "%s: forward", setup->name);
+	if (lat_tape_forward(tape, &setup->input) != LAT_OK)
+		abort();
 	if (setup->distil)
 		return lat_distillation_loss(&setup->about, tape->logits, tape->teacher, tape->d_logits);
 	return lat_task_loss(&setup->about, tape->logits, tape->d_logits);
@@ -204,8 +210,8 @@ check_parameter(Setup *setup, const char *what, float *values, const float *grad
 	if (best == INFINITY)
 		return;
 	setup->worst = fmax(setup->worst, best);
-	CHECK(best < 0.02, "%s: %s %d: gradient of norm %.3g is %.2g off", setup->name, what, index,
-		  norm, best);
+	CHECK(best < TOLERANCE, "%s: %s %d: gradient of norm %.3g is %.2g off", setup->name, what,
+		  index, norm, best);
 }
 
 static void
@@ -303,10 +309,13 @@ main(int argc, char **argv)
 		setup.input.hidden_dropout = 0.1f;
 		setup.input.attention_dropout = 0.2f;
 		check_all(&setup, "with dropout as well");
+		for (size_t n = 0; n < MOST_ROWS * setup.tape.teacher.ld; n++)
+			setup.tape.teacher.data[n] = (float) (n % 7) / 4;
+		setup.distil = true;
+		check_all(&setup, "distillation");
+		setup.about.reverse = true;
+		check_all(&setup, "distillation, reverse");
 		close_setup(&setup);
 	}
-	for (size_t k = 0; k < sizeof(kernel_names) / sizeof(kernel_names[0]); k++)
-		if (lat_find_kernels(kernel_names[k]))
-			printf("%s\n", kernel_names[k]);
 	return check_done("gradient");
 }

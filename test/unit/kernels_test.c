@@ -302,6 +302,256 @@ test_activations(const LatKernels *kernels)
 	CHECK(tanh_worst < 1e-6, "%s: tanh", kernels->name);
 }
 
+/* ---- training ----------------------------------------------------------------------------- */
+
+/* The three products of a linear layer, by strides, against sums in double. */
+static void
+test_strides(const LatKernels *kernels)
+{
+	enum
+	{
+		M = 19, K = 37, N = 80
+	};
+	float	   *x = random_floats(M * K);
+	float	   *dy = random_floats(M * N);
+	float	   *dw = random_floats(K * N);
+	float	   *expected = aligned_alloc(64, LD(K * N) * sizeof(float));
+	LatGemm		gemm = {.a = x,.a_row = 1,.a_depth = K,.b = dy,.b_panel = 16,.b_depth = N,
+	.c = dw,.c_row = 16,.c_panel = K * 16,.add = true,.rows = K,.depth = M,.panels = N / 16};
+	double		worst = 0;
+
+	memcpy(expected, dw, K * N * sizeof(float));
+	kernels->gemm_f32(&gemm);
+	for (int k = 0; k < K; k++)
+		for (int n = 0; n < N; n++)
+		{
+			double		sum = expected[(n / 16 * K + k) * 16 + n % 16];
+
+			for (int m = 0; m < M; m++)
+				sum += (double) x[m * K + k] * dy[m * N + n];
+			worst = fmax(worst, fabs(sum - dw[(n / 16 * K + k) * 16 + n % 16]));
+		}
+	CHECK(worst < 1e-5, "%s: weight gradient by strides", kernels->name);
+
+	/* depth in two pieces, the second added to the first: the same bits */
+	memcpy(expected, dw, K * N * sizeof(float));
+	for (int i = 0; i < K * N; i++)
+		dw[i] = 0;
+	gemm.depth = 8;
+	kernels->gemm_f32(&gemm);
+	gemm.a += 8 * K;
+	gemm.b += 8 * N;
+	gemm.depth = M - 8;
+	kernels->gemm_f32(&gemm);
+	gemm.a = x;
+	gemm.b = dy;
+	gemm.depth = M;
+	gemm.add = false;
+	gemm.c = expected;
+	kernels->gemm_f32(&gemm);
+	CHECK(memcmp(dw, expected, K * N * sizeof(float)) == 0, "%s: depth in pieces, same bits",
+		  kernels->name);
+	free(x);
+	free(dy);
+	free(dw);
+	free(expected);
+}
+
+static void
+test_transpose(const LatKernels *kernels)
+{
+	float	   *from = random_floats(16 * 48);
+	float		to[48 * 16];
+	float		expected[48 * 16];
+
+	for (int rows = 1; rows <= 16; rows++)
+		for (int columns = 1; columns <= 48; columns += 5)
+		{
+			kernels->transpose(from, 48, rows, columns, to);
+			lat_kernels_scalar.transpose(from, 48, rows, columns, expected);
+			CHECK(memcmp(to, expected, columns * 64) == 0, "%s: transpose %d x %d", kernels->name,
+				  rows, columns);
+		}
+	free(from);
+}
+
+/* Largest difference, and whether the padding of d is zero. */
+static double
+difference(const float *d, const float *expected, size_t ld, int n, bool *padded)
+{
+	double		worst = 0;
+
+	*padded = true;
+	for (int row = 0; row < ROWS; row++)
+		for (size_t i = 0; i < ld; i++)
+		{
+			if (i < (size_t) n)
+				worst = fmax(worst, fabs(d[row * ld + i] - expected[row * ld + i]));
+			else
+				*padded = *padded && d[row * ld + i] == 0;
+		}
+	return worst;
+}
+
+static void
+clear_padding(float *x, size_t ld, int n)
+{
+	for (int row = 0; row < ROWS; row++)
+		for (size_t i = n; i < ld; i++)
+			x[row * ld + i] = 0;
+}
+
+static float *
+copy_of(const float *from, size_t n)
+{
+	float	   *copy = aligned_alloc(64, LD(n) * sizeof(float));
+
+	memcpy(copy, from, n * sizeof(float));
+	return copy;
+}
+
+static void
+test_backward(const LatKernels *kernels, int n)
+{
+	static const LatActivation activations[] = {LAT_GELU, LAT_RELU, LAT_TANH};
+	size_t		ld = LD(n);
+	float	   *x = random_floats(ROWS * ld);
+	float	   *d = random_floats(ROWS * ld);
+	float	   *gamma = random_floats(ld);
+	float	   *sums = random_floats(4 * ld);
+	LatNormBackward norm = {.ld = ld,.rows = ROWS,.h = n,.gamma = gamma,.eps = 1e-12f};
+	bool		padded;
+	bool		same = true;
+
+	clear_padding(x, ld, n);
+	clear_padding(d, ld, n);
+	memset(sums, 0, 4 * ld * sizeof(float));
+	for (size_t i = n; i < ld; i++)
+		gamma[i] = 0;
+	for (size_t i = 0; i < 3; i++)
+	{
+		float	   *x1 = copy_of(x, ROWS * ld);
+		float	   *x2 = copy_of(x, ROWS * ld);
+		float	   *d1 = copy_of(d, ROWS * ld);
+		float	   *d2 = copy_of(d, ROWS * ld);
+
+		for (size_t at = 0; at < ROWS * ld; at++)
+			x1[at] = x2[at] = x[at] * 5;
+		kernels->activate_backward(activations[i], x1, d1, ld, ROWS, n);
+		lat_kernels_scalar.activate_backward(activations[i], x2, d2, ld, ROWS, n);
+		CHECK(difference(d1, d2, ld, n, &padded) < 2e-6 && padded,
+			  "%s: activation %d backward, %d columns", kernels->name, activations[i], n);
+		CHECK(difference(x1, x2, ld, n, &padded) < 2e-6, "%s: activation %d again", kernels->name,
+			  activations[i]);
+		free(x1);
+		free(x2);
+		free(d1);
+		free(d2);
+	}
+	{
+		float	   *d1 = copy_of(d, ROWS * ld);
+		float	   *d2 = copy_of(d, ROWS * ld);
+
+		kernels->softmax_backward(x, d1, ld, ROWS, n, 0.5f);
+		lat_kernels_scalar.softmax_backward(x, d2, ld, ROWS, n, 0.5f);
+		CHECK(difference(d1, d2, ld, n, &padded) < 1e-5 && padded, "%s: softmax backward, %d",
+			  kernels->name, n);
+		norm.z = x;
+		norm.d = memcpy(d1, d, ROWS * ld * sizeof(float));
+		norm.d_gamma = sums;
+		norm.d_beta = sums + ld;
+		kernels->layer_norm_backward(&norm);
+		norm.d = memcpy(d2, d, ROWS * ld * sizeof(float));
+		norm.d_gamma = sums + 2 * ld;
+		norm.d_beta = sums + 3 * ld;
+		lat_kernels_scalar.layer_norm_backward(&norm);
+		CHECK(difference(d1, d2, ld, n, &padded) < 2e-5 && padded, "%s: LayerNorm backward, %d",
+			  kernels->name, n);
+		for (int i = 0; i < 2 * n; i++)
+			same = same && fabsf(sums[i % n + i / n * ld] - sums[i % n + (2 + i / n) * ld]) < 1e-4f;
+		CHECK(same, "%s: LayerNorm's gamma and beta, %d", kernels->name, n);
+		free(d1);
+		free(d2);
+	}
+	free(x);
+	free(d);
+	free(gamma);
+	free(sums);
+}
+
+/* Masks have the same bits under every set, whatever the indexes; the share is right. */
+static void
+test_dropout(const LatKernels *kernels)
+{
+	enum
+	{
+		N = 5003
+	};
+	float	   *x = aligned_alloc(64, LD(N) * sizeof(float));
+	float	   *expected = aligned_alloc(64, LD(N) * sizeof(float));
+	int32_t    *indexes = malloc(N * sizeof(int32_t));
+	LatDropout	mask = {lat_random(1, 2, 3, 4, 5), (uint32_t) (0.1 * 0x1p32), 1 / 0.9f};
+	int			gone = 0;
+
+	for (int i = 0; i < N; i++)
+	{
+		x[i] = expected[i] = 1 + (float) i / N;
+		indexes[i] = (i * 7) % N;
+	}
+	kernels->dropout(x, N, NULL, &mask);
+	lat_kernels_scalar.dropout(expected, N, NULL, &mask);
+	CHECK(memcmp(x, expected, N * sizeof(float)) == 0, "%s: dropout, same bits", kernels->name);
+	for (int i = 0; i < N; i++)
+		gone += x[i] == 0;
+	CHECK(abs(gone - N / 10) < 90, "%s: %d of %d are dropped", kernels->name, gone, N);
+	kernels->dropout(x, N, indexes, &mask);
+	lat_kernels_scalar.dropout(expected, N, indexes, &mask);
+	CHECK(memcmp(x, expected, N * sizeof(float)) == 0, "%s: dropout by index, same bits",
+		  kernels->name);
+	free(x);
+	free(expected);
+	free(indexes);
+}
+
+static void
+test_optimizer(const LatKernels *kernels)
+{
+	enum
+	{
+		N = 160
+	};
+	float	   *values[2][5];
+	const float *from[3];
+	LatAdamW	args = {.clip = 0.5f,.keep1 = 0.9f,.keep2 = 0.999f,.gain1 = 0.1f,.gain2 = 0.001f,
+	.shrink = 0.99f,.step = 1e-3f,.root = 3,.epsilon = 1e-8f};
+	double		squares[2];
+	double		worst = 0;
+
+	for (int i = 0; i < 5; i++)
+	{
+		values[0][i] = random_floats(N);
+		for (int at = 0; i == 3 && at < N; at++)
+			values[0][i][at] = fabsf(values[0][i][at]);
+		values[1][i] = copy_of(values[0][i], N);
+	}
+	for (int set = 0; set < 2; set++)
+	{
+		const LatKernels *which = set ? &lat_kernels_scalar : kernels;
+
+		which->adamw(&args, values[set][0], values[set][1], values[set][2], values[set][3], N);
+		for (int i = 0; i < 3; i++)
+			from[i] = values[set][i];
+		squares[set] = which->reduce(values[set][4], from, 3, N);
+	}
+	for (int i = 0; i < 5; i++)
+		for (int at = 0; at < N; at++)
+			worst = fmax(worst, fabs(values[0][i][at] - values[1][i][at]));
+	CHECK(worst < 1e-6, "%s: AdamW and sums over ranks (%.1e)", kernels->name, worst);
+	CHECK(fabs(squares[0] - squares[1]) < 1e-5 * squares[1], "%s: squares", kernels->name);
+	for (int i = 0; i < 10; i++)
+		free(values[i / 5][i % 5]);
+}
+
 int
 main(void)
 {
@@ -330,6 +580,13 @@ main(void)
 		test_layer_norm(kernels, 312);
 		test_layer_norm(kernels, 20);
 		test_activations(kernels);
+		test_strides(kernels);
+		test_transpose(kernels);
+		test_backward(kernels, 384);
+		test_backward(kernels, 40);
+		test_backward(kernels, 13);
+		test_dropout(kernels);
+		test_optimizer(kernels);
 	}
 	return check_done("kernels");
 }

@@ -10,7 +10,7 @@ use Test::More;
 
 my $server = new_server('main', settings => "restart_after_crash = on\nmax_worker_processes = 16\n");
 prepare_training($server);
-my %long = (epochs => 20, lengthdrop_epochs => 4, checkpoint_interval => 1);
+my %long = (epochs => 30, lengthdrop_epochs => 4, checkpoint_interval => 1);
 
 sub wait_for_checkpoint
 {

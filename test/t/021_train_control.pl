@@ -58,6 +58,17 @@ running($run);
 $server->safe_psql('postgres', 'SELECT pg_cancel_backend(' . leader_of($server, $run) . ')');
 is(wait_for_run($server, $run), 'cancelled', 'pg_cancel_backend of the leader cancels the run');
 
+# The data query is the caller's own: it is cancelled with the caller, and leaves nothing.
+foreach my $query ('SELECT body, label FROM texts, generate_series(1, 100000000)', 'SELECT \'the cat\', pg_sleep(100)::text',
+	'SELECT repeat(\'the cat \', 10000000), label FROM texts')
+{
+	$began = time();
+	is(error_of($server, 'postgres', "SET statement_timeout = '500ms'; SELECT lat_train('never', 'tiny', 'classify', \$\$$query\$\$);"),
+		'57014', "$query: a timeout strikes");
+	cmp_ok(time() - $began, '<', 5, 'soon');
+}
+is($server->safe_psql('postgres', "SELECT count(*) FROM lat_run WHERE state = 'queued'"), '0', 'and no run is left');
+
 # Two at once, and a model that is in use while it is replaced.
 my @runs = map { start_run($server, $_, epochs => 6) } ('one', 'two');
 is(wait_for_run($server, $_), 'done', "run $_ of two at once") foreach @runs;

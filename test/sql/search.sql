@@ -124,6 +124,17 @@ CALL search('reader', 'SELECT ''who was in town?''::text, body, split_part(body,
 SELECT model, state, metric, task, against, several, CASE WHEN against = 'full' THEN round(full_quality::numeric, 2)::text
 	ELSE (full_quality BETWEEN 1 AND 99)::text END AS full_quality FROM searches ORDER BY id;
 
+-- a model that was trained here is searched as it was trained, unless the options say otherwise
+SELECT lat_train('trained', 'encoder', 'classify', 'SELECT body, label FROM texts',
+	'{"epochs": 1, "lengthdrop_epochs": 1, "length_drop": 0.3, "max_length": 24, "hold_out": 0}') AS run \gset
+SELECT lat_wait(:run);
+CALL search('trained', 'SELECT body, label FROM texts');
+SELECT lat_search('trained', 'SELECT body, label FROM texts', '{"iterations": 0, "ratios": 0, "checkpoint_interval": 0}') AS run \gset
+SELECT lat_wait(:run);
+SELECT options ->> 'length_drop' AS length_drop, options ->> 'reference_length' AS reference_length FROM lat_run
+WHERE model = 'trained' AND kind = 'search' ORDER BY run;
+SELECT lengths, quality IS NOT NULL AS quality FROM points WHERE name = 'trained' ORDER BY fraction DESC;
+
 -- what is refused
 SELECT attempt('SELECT lat_search(''none'', ''SELECT body FROM texts'')');
 SELECT attempt('SELECT lat_search(NULL, ''SELECT body FROM texts'')');

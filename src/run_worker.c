@@ -201,12 +201,13 @@ measure_speed(Leader *leader, double seconds)
 {
 	const RunProgress *progress = &leader->progress;
 	int64		steps = progress->step - leader->logged_step;
+	int64		examples = progress->examples - leader->logged_examples;
 	double		rate;
 	double		duration;
 
-	if (steps <= 0 || seconds <= 0)
+	if (steps <= 0 || examples <= 0 || seconds <= 0)
 		return;
-	rate = (progress->examples - leader->logged_examples) / seconds;
+	rate = examples / seconds;
 	duration = seconds / steps;
 	if (isnan(leader->seconds_per_step))
 	{
@@ -287,14 +288,16 @@ step(Leader *leader)
 		leader->logged_step = leader->progress.step - 1;
 		leader->logged_examples = leader->progress.examples;
 	}
+
+	/* the log comes first: who resumes from the checkpoint does not do this step again */
+	if (!more || leader->progress.milestone ||
+		TimestampDifferenceExceeds(leader->logged, GetCurrentTimestamp(), LOG_INTERVAL_MS))
+		write_log(leader);
 	if (checkpoint && more)
 	{
 		write_checkpoint(leader);
 		team_release(leader->team);
 	}
-	if (!more || leader->progress.milestone ||
-		TimestampDifferenceExceeds(leader->logged, GetCurrentTimestamp(), LOG_INTERVAL_MS))
-		write_log(leader);
 	return more;
 }
 

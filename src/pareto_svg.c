@@ -43,7 +43,7 @@ typedef struct CurvePoint
 {
 	double		fraction;
 	double		quality;
-	double		low;			/* NAN: not known */
+	double		low;			/* not finite: not known */
 	double		high;
 	char	   *lengths;
 } CurvePoint;
@@ -86,6 +86,10 @@ typedef struct Picture
 
 PG_FUNCTION_INFO_V1(lat_pareto_svg);
 
+/* Rows of lat_pareto may be written by hand. NaN is above infinity. */
+#define FINITE_QUALITY "AND quality OPERATOR(pg_catalog.<) 'Infinity' " \
+	"AND quality OPERATOR(pg_catalog.>) '-Infinity' "
+
 /* ---- what is drawn ------------------------------------------------------------------------ */
 
 static double
@@ -110,7 +114,7 @@ read_curve(const char *name, Curve *curve)
 	curve->name = model->name;
 	curve->count = read_sql("SELECT fraction, quality, quality_low, quality_high, "
 							"lengths::pg_catalog.text, metric FROM %1$s.lat_pareto "
-							"WHERE digest OPERATOR(pg_catalog.=) $1 "
+							"WHERE digest OPERATOR(pg_catalog.=) $1 " FINITE_QUALITY
 							"ORDER BY fraction, quality DESC", &arguments);
 	if (curve->count == 0)
 		ereport(ERROR,
@@ -137,7 +141,7 @@ read_tried(const char *name, Picture *picture)
 
 	add_text(&arguments, catalog_get_model(name)->digest);
 	picture->tried_count = read_sql("SELECT fraction, quality FROM %1$s.lat_search_point "
-									"WHERE digest OPERATOR(pg_catalog.=) $1 "
+									"WHERE digest OPERATOR(pg_catalog.=) $1 " FINITE_QUALITY
 									"ORDER BY fraction, quality", &arguments);
 	picture->tried = palloc(Max(picture->tried_count, 1) * sizeof(TriedPoint));
 	for (i = 0; i < picture->tried_count; i++)
@@ -192,7 +196,7 @@ place_on(const Axis *axis, double value)
 static void
 extend(double *from, double *to, double value)
 {
-	if (isnan(value))
+	if (!isfinite(value))
 		return;
 	*from = Min(*from, value);
 	*to = Max(*to, value);
@@ -397,7 +401,7 @@ has_band(const Curve *curve)
 
 	for (i = 0; i < curve->count; i++)
 	{
-		if (isnan(curve->points[i].low) || isnan(curve->points[i].high))
+		if (!isfinite(curve->points[i].low) || !isfinite(curve->points[i].high))
 			return false;
 	}
 	return curve->count > 1;
@@ -444,7 +448,7 @@ append_curve(Picture *picture, const Curve *curve, const char *suffix)
 		appendStringInfo(svg, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\"><title>%.3f: %.2f",
 						 place_on(&picture->x, point->fraction),
 						 place_on(&picture->y, point->quality), point->fraction, point->quality);
-		if (!isnan(point->low) && !isnan(point->high))
+		if (isfinite(point->low) && isfinite(point->high))
 			appendStringInfo(svg, " (%.2f to %.2f)", point->low, point->high);
 		appendStringInfo(svg, ", lengths %s</title></circle>\n", point->lengths);
 	}

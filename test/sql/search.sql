@@ -183,6 +183,10 @@ SELECT occurrences(svg, 'a&lt;b&gt; &amp; &quot;c&quot;') AS names, occurrences(
 FROM (SELECT lat_pareto_svg('a<b> & "c"') AS svg) s;
 SELECT occurrences(svg, '<polyline') AS lines, occurrences(svg, 'a&lt;b&gt; &amp; &quot;c&quot;') AS names
 FROM (SELECT lat_pareto_svg('tiny', beside => 'a<b> & "c"') AS svg) s;
+INSERT INTO lat_pareto (digest, lengths, reference_length, fraction, quality, quality_low)
+	SELECT digest, ARRAY[n], 32, 0.1, q, '-Infinity' FROM lat_model, (VALUES (1, 'NaN'::float8), (2, 'Infinity'), (3, '-Infinity'), (4, 80)) v (n, q) WHERE name LIKE 'a<b>%';
+SELECT occurrences(svg, '<title>') AS marks, occurrences(svg, '<polygon') AS bands, svg ~* '[^a-z](nan|inf)' AS nonsense
+FROM (SELECT lat_pareto_svg('a<b> & "c"') AS svg) s;
 SELECT attempt('SELECT lat_pareto_svg(''tiny'', ''reader'')');
 SELECT attempt('SELECT lat_pareto_svg(NULL)');
 SELECT attempt('SELECT lat_pareto_svg(''none'')');

@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 20
 CLANG ?= $(or $(shell command -v clang 2>/dev/null),$(CC))
 STRICT = -Wdeclaration-after-statement -Wvla -Werror
 CHECKED_CFLAGS = $(LAT_CFLAGS) $(STRICT) -g -Isrc -Itest
-CORE_LIBS = -lutf8proc -lm
+CORE_LIBS = -lutf8proc -lm -pthread
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 plain_CC = $(CC)

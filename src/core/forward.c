@@ -155,7 +155,7 @@ embed(LatPass *pass)
 		}
 	pass->kernels->layer_norm(x.data, NULL, x.ld, x.rows, config->embedding,
 							  &model->embedding_norm, config->layer_norm_eps);
-	return project ? lat_gemm(pass, &model->embedding_projection, x, pass->x) : LAT_OK;
+	return project ? lat_gemm(pass, &model->embedding_projection, LAT_IDENTITY, x, pass->x) : LAT_OK;
 }
 
 /* ---- dropping and restoring --------------------------------------------------------------- */
@@ -236,7 +236,8 @@ attention_block(LatPass *pass, int layer)
 {
 	int			width = (int) pass->x.ld;
 	LatMatrix	x = lat_matrix_rows(pass->x, 0, pass->rows);
-	LatStatus	status = lat_gemm(pass, &pass->model->layers[layer].qkv, x, pass->qkv);
+	LatStatus	status = lat_gemm(pass, &pass->model->layers[layer].qkv, LAT_IDENTITY, x,
+								  pass->qkv);
 	int			to = 0;
 
 	for (int s = 0; status == LAT_OK && s < pass->batch->count; s++)
@@ -273,7 +274,7 @@ cls_attention_block(LatPass *pass, int layer)
 	int			count = pass->batch->count;
 	LatStatus	status;
 
-	status = lat_gemm(pass, &key_value, x, matrix_columns(pass->qkv, width));
+	status = lat_gemm(pass, &key_value, LAT_IDENTITY, x, matrix_columns(pass->qkv, width));
 	if (status != LAT_OK)
 		return status;
 	for (int s = 0; s < count; s++)
@@ -281,7 +282,7 @@ cls_attention_block(LatPass *pass, int layer)
 		copy_row(pass->x, s, pass->x, pass->offsets[s]);
 		pass->origins[s] = pass->origins[pass->offsets[s]];
 	}
-	status = lat_gemm(pass, &query, lat_matrix_rows(pass->x, 0, count), pass->y);
+	status = lat_gemm(pass, &query, LAT_IDENTITY, lat_matrix_rows(pass->x, 0, count), pass->y);
 	for (int s = 0; status == LAT_OK && s < count; s++)
 	{
 		LatMatrix	keys = lat_matrix_rows(matrix_columns(pass->qkv, width),
@@ -307,7 +308,7 @@ output_blocks(LatPass *pass, int layer)
 	const LatKernels *kernels = pass->kernels;
 	LatStatus	status;
 
-	status = lat_gemm(pass, &weights->attention_output,
+	status = lat_gemm(pass, &weights->attention_output, LAT_IDENTITY,
 					  lat_matrix_rows(pass->context, 0, pass->rows), pass->y);
 	for (int from = 0; status == LAT_OK && from < pass->rows; from += LAT_BLOCK_ROWS)
 	{
@@ -320,11 +321,10 @@ output_blocks(LatPass *pass, int layer)
 		/* y takes the attention's result, x is free until the feed-forward block fills it */
 		kernels->layer_norm(y.data, x.data, y.ld, rows, config->hidden,
 							&weights->attention_norm, config->layer_norm_eps);
-		status = lat_gemm(pass, &weights->feed_forward_in, y, inner);
+		status = lat_gemm(pass, &weights->feed_forward_in, config->activation, y, inner);
 		if (status != LAT_OK)
 			break;
-		kernels->activate(config->activation, inner.data, inner.ld, rows, config->intermediate);
-		status = lat_gemm(pass, &weights->feed_forward_out, inner, x);
+		status = lat_gemm(pass, &weights->feed_forward_out, LAT_IDENTITY, inner, x);
 		if (status != LAT_OK)
 			break;
 		kernels->layer_norm(x.data, y.data, x.ld, rows, config->hidden,

@@ -57,40 +57,56 @@ panels_a_call(const LatLinear *linear, int rows)
 	return panels < TILE_PANELS ? TILE_PANELS : (int) panels;
 }
 
+/* Panels of a linear over a block of rows: x as given, or (int8) its codes in the pass. */
+static void
+multiply(LatPass *pass, const LatLinear *linear, LatActivation activation, LatMatrix x,
+		 int panel, int panels, LatMatrix y)
+{
+	size_t		panel_size = (size_t) linear->k * LAT_PANEL;	/* fp32 */
+	float	   *out = y.data + panel * LAT_PANEL;
+
+	if (linear->layout == LAT_INT8)
+		pass->kernels->gemm_s8(&(LatGemmS8) {
+			.codes = &pass->codes,.rows = x.rows,.linear = linear,.panel = panel,.panels = panels,
+				.activation = activation,.y = out,.ldy = y.ld
+		});
+	else
+		pass->kernels->gemm_f32(&(LatGemm) {
+			.a = x.data,.a_row = x.ld,.a_depth = 1,
+				.b = (const float *) linear->weights + panel * panel_size,
+				.b_panel = panel_size,.b_depth = LAT_PANEL,
+				.c = out,.c_row = y.ld,.c_panel = LAT_PANEL,
+				.bias = linear->bias + panel * LAT_PANEL,
+				.rows = x.rows,.depth = linear->k,.panels = panels
+		});
+}
+
 LatStatus
-lat_gemm(LatPass *pass, const LatLinear *linear, LatMatrix x, LatMatrix y)
+lat_gemm(LatPass *pass, const LatLinear *linear, LatActivation activation, LatMatrix x, LatMatrix y)
 {
 	const LatKernels *kernels = pass->kernels;
 	int			all_panels = linear->n_padded / LAT_PANEL;
-	size_t		panel_size = (size_t) linear->k * LAT_PANEL;	/* fp32 */
+	bool		fused = linear->layout == LAT_INT8 && activation != LAT_TANH;
 
 	for (int from = 0; from < x.rows; from += LAT_BLOCK_ROWS)
 	{
 		int			rows = x.rows - from < LAT_BLOCK_ROWS ? x.rows - from : LAT_BLOCK_ROWS;
-		const float *block = x.data + (size_t) from * x.ld;
+		LatMatrix	in = lat_matrix_rows(x, from, rows);
+		LatMatrix	out = lat_matrix_rows(y, from, rows);
 		int			step = panels_a_call(linear, rows);
 
 		if (linear->layout == LAT_INT8)
-			kernels->quantize(block, x.ld, rows, linear->k, linear->levels, &pass->codes);
+			kernels->quantize(in.data, in.ld, rows, linear->k, linear->levels, &pass->codes);
 		for (int panel = 0; panel < all_panels; panel += step)
 		{
 			int			panels = all_panels - panel < step ? all_panels - panel : step;
-			float	   *out = y.data + (size_t) from * y.ld + panel * LAT_PANEL;
 
 			if (pass->host->interrupted(pass->host->arg))
 				return LAT_INTERRUPTED;
-			if (linear->layout == LAT_INT8)
-				kernels->gemm_s8(&pass->codes, rows, linear, panel, panels, out, y.ld);
-			else
-				kernels->gemm_f32(&(LatGemm) {
-					.a = block,.a_row = x.ld,.a_depth = 1,
-						.b = (const float *) linear->weights + panel * panel_size,
-						.b_panel = panel_size,.b_depth = LAT_PANEL,
-						.c = out,.c_row = y.ld,.c_panel = LAT_PANEL,
-						.bias = linear->bias + panel * LAT_PANEL,
-						.rows = rows,.depth = linear->k,.panels = panels
-				});
+			multiply(pass, linear, fused ? activation : LAT_IDENTITY, in, panel, panels, out);
 		}
+		if (!fused)
+			kernels->activate(activation, out.data, out.ld, rows, linear->n_padded);
 	}
 	return LAT_OK;
 }

@@ -25,7 +25,7 @@ apply_output(LatPass *pass, LatMatrix x, float *output)
 		int			named = labels - first < columns ? labels - first : columns;
 		LatLinear	part = lat_linear_columns(head, first, columns);
 		LatMatrix	y = lat_matrix_rows(pass->qkv, 0, x.rows);
-		LatStatus	status = lat_gemm(pass, &part, x, y);
+		LatStatus	status = lat_gemm(pass, &part, LAT_IDENTITY, x, y);
 
 		if (status != LAT_OK)
 			return status;
@@ -49,12 +49,8 @@ classify(LatPass *pass, float *output)
 			   cls.ld * sizeof(float));
 	if (pass->model->head_dense.weights == NULL)
 		return apply_output(pass, cls, output);
-	status = lat_gemm(pass, &pass->model->head_dense, cls, dense);
-	if (status != LAT_OK)
-		return status;
-	pass->kernels->activate(config->head_activation, dense.data, dense.ld, dense.rows,
-							config->hidden);
-	return apply_output(pass, dense, output);
+	status = lat_gemm(pass, &pass->model->head_dense, config->head_activation, cls, dense);
+	return status == LAT_OK ? apply_output(pass, dense, output) : status;
 }
 
 /* Mean over a sequence's rows, in order, divided by its length. */

@@ -4,7 +4,7 @@
  *
  * kernels_scalar.c is the specification: plain loops.  The others compute the
  * same, faster.  gemm_s8 gives the same bits under every set: integers add in
- * any order, and the float epilogue is one multiply and one add, never fused.
+ * any order, and what follows them is the same float operations, one by one.
  *
  * A row's result never depends on the other rows of the call.
  */
@@ -21,6 +21,33 @@ typedef struct LatCodes
 	float	   *scales;			/* (rows) */
 	int32_t    *zeros;			/* (rows) */
 } LatCodes;
+
+/*
+ * y (rows, 16 panels) = activation(codes W + bias), for some panels of a linear.  A value comes of
+ * its sum by one multiply and one add, never fused, then the activation.
+ */
+typedef struct LatGemmS8
+{
+	const LatCodes *codes;
+	int			rows;
+	const LatLinear *linear;
+	int			panel;			/* the first */
+	int			panels;
+	LatActivation activation;	/* LAT_IDENTITY, LAT_GELU (as below) or LAT_RELU */
+	float	   *y;
+	size_t		ldy;
+} LatGemmS8;
+
+/*
+ * GELU where its result is coded in 7 bits at once: x Phi(t), t = x within +-LAT_GELU_EDGE,
+ * Phi(t) = 1/2 + t p(t^2).  The minimax polynomial p, highest power first, makes Phi(edge) = 1; the
+ * absolute error is below 1.7e-4, a hundredth of a code's step.  Every step is fused.
+ */
+#define LAT_GELU_EDGE 3.95f
+#define LAT_GELU_POLYNOMIAL \
+	{2.44357636e-08f, -1.68115173e-06f, 4.95519234e-05f, -0.0008290392f, 0.00884291716f, \
+	-0.0647227466f, 0.39798668f}
+#define LAT_GELU_DEGREE 6
 
 /*
  * c (rows, 16 panels) = a (rows, depth) b (depth, 16 panels), all f32; strides in floats.
@@ -94,9 +121,7 @@ struct LatKernels
 	/* Code rows of x (rows, k), ldx floats apart, into 0 .. levels, with their scales and zeros. */
 	void		(*quantize) (const float *x, size_t ldx, int rows, int k, int levels, LatCodes *codes);
 
-	/* y (rows, 16 panels) = codes W + bias for `panels` panels of the linear from `panel` on. */
-	void		(*gemm_s8) (const LatCodes *codes, int rows, const LatLinear *linear,
-							int panel, int panels, float *y, size_t ldy);
+	void		(*gemm_s8) (const LatGemmS8 *gemm);
 
 	void		(*gemm_f32) (const LatGemm *gemm);
 

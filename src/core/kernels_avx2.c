@@ -45,14 +45,14 @@ store_bytes(uint8_t *to, __m256i ints)
 
 /* A tile of rows x 1 panel; rows is a constant at every call. */
 INLINE void
-gemm_s8_tile(const int rows, const LatCodes *codes, int from, const LatLinear *linear,
-			 int panel, float *y, size_t ldy)
+gemm_s8_tile(const int rows, const LatGemmS8 *gemm, int from, int panel)
 {
-	size_t		depth = linear->k_padded;
-	const int8_t *w = (const int8_t *) linear->weights + (size_t) panel * depth * 16;
-	const uint8_t *a = codes->codes + from * depth;
+	size_t		depth = gemm->linear->k_padded;
+	const int8_t *w = (const int8_t *) gemm->linear->weights + (gemm->panel + panel) * depth * 16;
+	const uint8_t *a = gemm->codes->codes + from * depth;
 	const		__m256i ones = _mm256_set1_epi16(1);
 	__m256i		sums[S8_ROWS][2];
+	int32_t		out[S8_ROWS * 16] __attribute__((aligned(32)));
 
 	UNROLL
 	for (int row = 0; row < rows; row++)
@@ -83,39 +83,23 @@ gemm_s8_tile(const int rows, const LatCodes *codes, int from, const LatLinear *l
 	}
 	UNROLL
 	for (int row = 0; row < rows; row++)
-	{
-		__m256i		zero = _mm256_set1_epi32(codes->zeros[from + row]);
-		__m256		scale = _mm256_set1_ps(codes->scales[from + row]);
-
 		UNROLL
 		for (int half = 0; half < 2; half++)
-		{
-			int			n = panel * 16 + half * 8;
-			__m256i		column_sums = _mm256_load_si256((const __m256i *) (linear->column_sums + n));
-			__m256i		shift = _mm256_mullo_epi32(zero, column_sums);
-			__m256		value = _mm256_cvtepi32_ps(_mm256_sub_epi32(sums[row][half], shift));
-
-			/* one multiply, one add, never fused: the bits that every set gives */
-			value = _mm256_mul_ps(value, _mm256_mul_ps(scale, _mm256_load_ps(linear->scales + n)));
-			value = _mm256_add_ps(value, _mm256_load_ps(linear->bias + n));
-			_mm256_storeu_ps(y + row * ldy + half * 8, value);
-		}
-	}
+			_mm256_store_si256((__m256i *) (out + row * 16 + half * 8), sums[row][half]);
+	finish_sums(gemm, out, from, rows, panel, 1);
 }
 
 TARGET static void
-gemm_s8(const LatCodes *codes, int rows, const LatLinear *linear, int panel, int panels,
-		float *y, size_t ldy)
+gemm_s8(const LatGemmS8 *gemm)
 {
-	for (int p = 0; p < panels; p++)
+	for (int p = 0; p < gemm->panels; p++)
 	{
-		float	   *out = y + p * 16;
 		int			row = 0;
 
-		for (; row + S8_ROWS <= rows; row += S8_ROWS)
-			gemm_s8_tile(S8_ROWS, codes, row, linear, panel + p, out + row * ldy, ldy);
-		for (; row < rows; row++)
-			gemm_s8_tile(1, codes, row, linear, panel + p, out + row * ldy, ldy);
+		for (; row + S8_ROWS <= gemm->rows; row += S8_ROWS)
+			gemm_s8_tile(S8_ROWS, gemm, row, p);
+		for (; row < gemm->rows; row++)
+			gemm_s8_tile(1, gemm, row, p);
 	}
 }
 

@@ -2,10 +2,10 @@
  * kernels_avx512.c
  *	  AVX-512 with VNNI: one instruction adds 64 products of bytes.
  *
- * The int8 tile is 8 rows by 3 panels: 24 accumulators, 3 panels of weights and
- * a broadcast activation fill 28 of the 32 registers, and each weight that is
- * loaded serves 8 rows.  Every loop over accumulators must be unrolled, or gcc
- * keeps them in memory.
+ * The largest int8 tile is 9 rows by 3 panels: 27 accumulators, 3 panels of
+ * weights and a broadcast activation fill 31 of the 32 registers, and each weight
+ * that is loaded serves 9 rows.  Every loop over accumulators must be unrolled, or
+ * gcc keeps them in memory.
  */
 #include "kernels.h"
 
@@ -30,8 +30,9 @@
 #include "kernels_vector.h"
 #include "kernels_backward.h"
 
-#define S8_ROWS 8
-#define S8_PANELS 3
+#define S8_ROWS 9
+#define S8_PANELS 6
+#define S8_SUMS 27				/* rows x panels of the largest tile */
 
 /*
  * sums + products of 64 pairs of bytes, by fours.  The instruction is written out because gcc's
@@ -44,27 +45,18 @@ add_products(__m512i sums, __m512i codes, __m512i weights)
 	return sums;
 }
 
-/* Sums of one row over 16 columns from n on: one multiply, one add, never fused. */
-INLINE __m512
-dequantize(__m512i sums, const LatCodes *codes, int row, const LatLinear *linear, int n)
-{
-	__m512i		zero = _mm512_set1_epi32(codes->zeros[row]);
-	__m512		scale = _mm512_set1_ps(codes->scales[row]);
-	__m512i		shift = _mm512_mullo_epi32(zero, _mm512_load_si512(linear->column_sums + n));
-	__m512		value = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, shift));
-
-	value = _mm512_mul_ps(value, _mm512_mul_ps(scale, _mm512_load_ps(linear->scales + n)));
-	return _mm512_add_ps(value, _mm512_load_ps(linear->bias + n));
-}
-
+/*
+ * A tile of rows x panels; both are constants at every call.  Meanwhile the weights of the next
+ * tile to the right, which follow, come into the second-level cache.
+ */
 INLINE void
-gemm_s8_tile(const int rows, const int panels, const LatCodes *codes, int from,
-			 const LatLinear *linear, int panel, float *y, size_t ldy)
+gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, int panel)
 {
-	size_t		depth = linear->k_padded;
-	const int8_t *w = (const int8_t *) linear->weights + (size_t) panel * depth * 16;
-	const uint8_t *a = codes->codes + from * depth;
+	size_t		depth = gemm->linear->k_padded;
+	const int8_t *w = (const int8_t *) gemm->linear->weights + (gemm->panel + panel) * depth * 16;
+	const uint8_t *a = gemm->codes->codes + from * depth;
 	__m512i		sums[S8_ROWS][S8_PANELS];
+	int32_t		out[S8_SUMS * 16] __attribute__((aligned(64)));
 
 	UNROLL
 	for (int row = 0; row < rows; row++)
@@ -77,7 +69,10 @@ gemm_s8_tile(const int rows, const int panels, const LatCodes *codes, int from,
 
 		UNROLL
 		for (int p = 0; p < panels; p++)
+		{
 			b[p] = _mm512_load_si512(w + (p * depth + k) * 16);
+			_mm_prefetch(w + ((panels + p) * depth + k) * 16, _MM_HINT_T1);
+		}
 		UNROLL
 		for (int row = 0; row < rows; row++)
 		{
@@ -95,34 +90,82 @@ gemm_s8_tile(const int rows, const int panels, const LatCodes *codes, int from,
 	for (int row = 0; row < rows; row++)
 		UNROLL
 		for (int p = 0; p < panels; p++)
-			_mm512_storeu_ps(y + row * ldy + p * 16,
-							 dequantize(sums[row][p], codes, from + row, linear, (panel + p) * 16));
+			_mm512_store_si512(out + (row * panels + p) * 16, sums[row][p]);
+	finish_sums(gemm, out, from, rows, panel, panels);
 }
 
+/* One tile of up to S8_ROWS rows by a constant number of panels. */
 INLINE void
-gemm_s8_rows(const int panels, const LatCodes *codes, int rows, const LatLinear *linear,
-			 int panel, float *y, size_t ldy)
+gemm_s8_rows(const int panels, const LatGemmS8 *gemm, int from, int rows, int panel)
 {
+	switch (rows)
+	{
+		case 1:
+			return gemm_s8_tile(1, panels, gemm, from, panel);
+		case 2:
+			return gemm_s8_tile(2, panels, gemm, from, panel);
+		case 3:
+			return gemm_s8_tile(3, panels, gemm, from, panel);
+		case 4:
+			return gemm_s8_tile(4, panels, gemm, from, panel);
+		case 5:
+			return gemm_s8_tile(5, panels, gemm, from, panel);
+		case 6:
+			return gemm_s8_tile(6, panels, gemm, from, panel);
+		case 7:
+			return gemm_s8_tile(7, panels, gemm, from, panel);
+		case 8:
+			return gemm_s8_tile(8, panels, gemm, from, panel);
+		default:
+			return gemm_s8_tile(9, panels, gemm, from, panel);
+	}
+}
+
+/* Up to four rows by six panels: as many sums at a time as more rows would have by three. */
+INLINE void
+gemm_s8_few_rows(const LatGemmS8 *gemm, int panel)
+{
+	switch (gemm->rows)
+	{
+		case 1:
+			return gemm_s8_tile(1, 6, gemm, 0, panel);
+		case 2:
+			return gemm_s8_tile(2, 6, gemm, 0, panel);
+		case 3:
+			return gemm_s8_tile(3, 6, gemm, 0, panel);
+		default:
+			return gemm_s8_tile(4, 6, gemm, 0, panel);
+	}
+}
+
+/* All rows in as few tiles as it takes, of about equal height, each a pass over the weights. */
+INLINE void
+gemm_s8_panels(const int panels, const LatGemmS8 *gemm, int panel)
+{
+	int			tiles = (gemm->rows + S8_ROWS - 1) / S8_ROWS;
 	int			row = 0;
 
-	for (; row + S8_ROWS <= rows; row += S8_ROWS)
-		gemm_s8_tile(S8_ROWS, panels, codes, row, linear, panel, y + row * ldy, ldy);
-	for (; row + 3 <= rows; row += 3)
-		gemm_s8_tile(3, panels, codes, row, linear, panel, y + row * ldy, ldy);
-	for (; row < rows; row++)
-		gemm_s8_tile(1, panels, codes, row, linear, panel, y + row * ldy, ldy);
+	for (; tiles > 0; tiles--)
+	{
+		int			rows = (gemm->rows - row + tiles - 1) / tiles;
+
+		gemm_s8_rows(panels, gemm, row, rows, panel);
+		row += rows;
+	}
 }
 
 TARGET static void
-gemm_s8(const LatCodes *codes, int rows, const LatLinear *linear, int panel, int panels,
-		float *y, size_t ldy)
+gemm_s8(const LatGemmS8 *gemm)
 {
 	int			p = 0;
 
-	for (; p + S8_PANELS <= panels; p += S8_PANELS)
-		gemm_s8_rows(S8_PANELS, codes, rows, linear, panel + p, y + p * 16, ldy);
-	for (; p < panels; p++)
-		gemm_s8_rows(1, codes, rows, linear, panel + p, y + p * 16, ldy);
+	if (gemm->rows <= 4)
+		for (; p + 6 <= gemm->panels; p += 6)
+			gemm_s8_few_rows(gemm, p);
+	for (; p + 3 <= gemm->panels; p += 3)
+		gemm_s8_panels(3, gemm, p);
+	for (; p < gemm->panels; p++)
+		gemm_s8_panels(1, gemm, p);
 }
 
 const LatKernels lat_kernels_avx512 = {

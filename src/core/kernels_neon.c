@@ -42,13 +42,13 @@ store_bytes(uint8_t *to, int32x4_t ints)
 
 /* A tile of rows x 1 panel; a vector of 16 bytes holds 4 columns by 4 of k. */
 INLINE void
-gemm_s8_tile(const int rows, const LatCodes *codes, int from, const LatLinear *linear,
-			 int panel, float *y, size_t ldy)
+gemm_s8_tile(const int rows, const LatGemmS8 *gemm, int from, int panel)
 {
-	size_t		depth = linear->k_padded;
-	const int8_t *w = (const int8_t *) linear->weights + (size_t) panel * depth * 16;
-	const int8_t *a = (const int8_t *) codes->codes + from * depth;
+	size_t		depth = gemm->linear->k_padded;
+	const int8_t *w = (const int8_t *) gemm->linear->weights + (gemm->panel + panel) * depth * 16;
+	const int8_t *a = (const int8_t *) gemm->codes->codes + from * depth;
 	int32x4_t	sums[S8_ROWS][4];
+	int32_t		out[S8_ROWS * 16];
 
 	UNROLL
 	for (int row = 0; row < rows; row++)
@@ -82,33 +82,21 @@ gemm_s8_tile(const int rows, const LatCodes *codes, int from, const LatLinear *l
 	for (int row = 0; row < rows; row++)
 		UNROLL
 		for (int c = 0; c < 4; c++)
-		{
-			int			n = panel * 16 + c * 4;
-			int32x4_t	shift = vmulq_n_s32(vld1q_s32(linear->column_sums + n),
-											codes->zeros[from + row]);
-			float32x4_t value = vcvtq_f32_s32(vsubq_s32(sums[row][c], shift));
-			float32x4_t scale = vmulq_n_f32(vld1q_f32(linear->scales + n),
-											codes->scales[from + row]);
-
-			/* one multiply, one add, never fused: the bits that every set gives */
-			value = vaddq_f32(vmulq_f32(value, scale), vld1q_f32(linear->bias + n));
-			vst1q_f32(y + row * ldy + c * 4, value);
-		}
+			vst1q_s32(out + row * 16 + c * 4, sums[row][c]);
+	finish_sums(gemm, out, from, rows, panel, 1);
 }
 
 static void
-gemm_s8(const LatCodes *codes, int rows, const LatLinear *linear, int panel, int panels,
-		float *y, size_t ldy)
+gemm_s8(const LatGemmS8 *gemm)
 {
-	for (int p = 0; p < panels; p++)
+	for (int p = 0; p < gemm->panels; p++)
 	{
-		float	   *out = y + p * 16;
 		int			row = 0;
 
-		for (; row + S8_ROWS <= rows; row += S8_ROWS)
-			gemm_s8_tile(S8_ROWS, codes, row, linear, panel + p, out + row * ldy, ldy);
-		for (; row < rows; row++)
-			gemm_s8_tile(1, codes, row, linear, panel + p, out + row * ldy, ldy);
+		for (; row + S8_ROWS <= gemm->rows; row += S8_ROWS)
+			gemm_s8_tile(S8_ROWS, gemm, row, p);
+		for (; row < gemm->rows; row++)
+			gemm_s8_tile(1, gemm, row, p);
 	}
 }
 

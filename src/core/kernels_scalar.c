@@ -53,31 +53,55 @@ quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *code
 	}
 }
 
-static void
-gemm_s8(const LatCodes *codes, int rows, const LatLinear *linear, int panel, int panels,
-		float *y, size_t ldy)
+static float
+quick_gelu(float x)
 {
-	size_t		quads = linear->k_padded / 4;
+	static const float polynomial[] = LAT_GELU_POLYNOMIAL;
+	float		t = x < LAT_GELU_EDGE ? x : LAT_GELU_EDGE;
+	float		p = polynomial[0];
 
-	for (int p = 0; p < panels; p++)
+	t = t > -LAT_GELU_EDGE ? t : -LAT_GELU_EDGE;
+	for (int i = 1; i <= LAT_GELU_DEGREE; i++)
+		p = fmaf(p, t * t, polynomial[i]);
+	return x * fmaf(p, t, 0.5f);
+}
+
+/* One value of gemm_s8 out of its sum. */
+static float
+finish(const LatGemmS8 *gemm, int row, int n, int32_t sum)
+{
+	const LatLinear *linear = gemm->linear;
+	float		value;
+
+	sum -= gemm->codes->zeros[row] * linear->column_sums[n];
+	value = (float) sum * (gemm->codes->scales[row] * linear->scales[n]) + linear->bias[n];
+	if (gemm->activation == LAT_GELU)
+		return quick_gelu(value);
+	return gemm->activation == LAT_RELU && !(value > 0) ? 0 : value;
+}
+
+static void
+gemm_s8(const LatGemmS8 *gemm)
+{
+	size_t		quads = gemm->linear->k_padded / 4;
+
+	for (int p = 0; p < gemm->panels; p++)
 	{
-		const int8_t *w = (const int8_t *) linear->weights + (size_t) (panel + p) * quads * 64;
+		const int8_t *w = (const int8_t *) gemm->linear->weights + (gemm->panel + p) * quads * 64;
 
-		for (int row = 0; row < rows; row++)
+		for (int row = 0; row < gemm->rows; row++)
 		{
-			const uint8_t *a = codes->codes + row * quads * 4;
+			const uint8_t *a = gemm->codes->codes + row * quads * 4;
 
 			for (int c = 0; c < 16; c++)
 			{
-				int			n = (panel + p) * 16 + c;
 				int32_t		sum = 0;
 
 				for (size_t q = 0; q < quads; q++)
 					for (int i = 0; i < 4; i++)
 						sum += a[q * 4 + i] * w[q * 64 + c * 4 + i];
-				sum -= codes->zeros[row] * linear->column_sums[n];
-				y[row * ldy + p * 16 + c] =
-					(float) sum * (codes->scales[row] * linear->scales[n]) + linear->bias[n];
+				gemm->y[row * gemm->ldy + p * 16 + c] =
+					finish(gemm, row, (gemm->panel + p) * 16 + c, sum);
 			}
 		}
 	}

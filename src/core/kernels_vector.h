@@ -19,6 +19,7 @@
 typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t VecInt __attribute__((vector_size(LANES * 4)));
 typedef float VecAny __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t VecIntAny __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define VECTORS (16 / LANES)	/* a panel's width in vectors */
@@ -33,6 +34,12 @@ INLINE Vec
 vec_load(const float *from)
 {
 	return *(const VecAny *) from;
+}
+
+INLINE VecInt
+vec_load_int(const int32_t *from)
+{
+	return *(const VecIntAny *) from;
 }
 
 INLINE void
@@ -194,6 +201,70 @@ quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *code
 		}
 		memset(to + k, 0, stride - k);
 	}
+}
+
+/* ---- int8 GEMM: sums on their way out ----------------------------------------------------- */
+
+INLINE Vec
+vec_quick_gelu(Vec x)
+{
+	static const float polynomial[] = LAT_GELU_POLYNOMIAL;
+	Vec			t = vec_max(vec_min(x, vec_all(LAT_GELU_EDGE)), vec_all(-LAT_GELU_EDGE));
+	Vec			square = t * t;
+	Vec			p = vec_all(polynomial[0]);
+
+	UNROLL
+	for (int i = 1; i <= LAT_GELU_DEGREE; i++)
+		p = vec_fma(p, square, vec_all(polynomial[i]));
+	return x * vec_fma(p, t, vec_all(0.5f));
+}
+
+INLINE Vec
+vec_activate(LatActivation activation, Vec value)
+{
+	if (activation == LAT_GELU)
+		return vec_quick_gelu(value);
+	return activation == LAT_RELU ? vec_max(value, vec_all(0.0f)) : value;
+}
+
+/* y, from a row and a panel (of the call) on, out of a tile's sums (rows, 16 panels). */
+INLINE void
+finish_tile(const LatActivation activation, const LatGemmS8 *gemm, const int32_t *sums,
+			int row, int rows, int panel, int panels)
+{
+	const LatLinear *linear = gemm->linear;
+
+	for (int column = 0; column < panels * 16; column += LANES)
+	{
+		int			n = (gemm->panel + panel) * 16 + column;
+		VecInt		column_sums = vec_load_int(linear->column_sums + n);
+		Vec			scale = vec_load(linear->scales + n);
+		Vec			bias = vec_load(linear->bias + n);
+		float	   *y = gemm->y + row * gemm->ldy + panel * 16 + column;
+
+		for (int i = 0; i < rows; i++)
+		{
+			VecInt		shift = column_sums * gemm->codes->zeros[row + i];
+			VecInt		sum = vec_load_int(sums + i * panels * 16 + column) - shift;
+			Vec			value = __builtin_convertvector(sum, Vec);
+
+			/* one multiply, one add, never fused: the bits that every set gives */
+			value = value * (gemm->codes->scales[row + i] * scale) + bias;
+			vec_store(y + i * gemm->ldy, vec_activate(activation, value));
+		}
+	}
+}
+
+/* The same, with the activation a constant in the loop. */
+TARGET static void
+finish_sums(const LatGemmS8 *gemm, const int32_t *sums, int row, int rows, int panel, int panels)
+{
+	if (gemm->activation == LAT_GELU)
+		finish_tile(LAT_GELU, gemm, sums, row, rows, panel, panels);
+	else if (gemm->activation == LAT_RELU)
+		finish_tile(LAT_RELU, gemm, sums, row, rows, panel, panels);
+	else
+		finish_tile(LAT_IDENTITY, gemm, sums, row, rows, panel, panels);
 }
 
 /* ---- fp32 GEMM ---------------------------------------------------------------------------- */

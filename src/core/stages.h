@@ -76,8 +76,9 @@ typedef struct LatPass
 	LatCodes	codes;			/* (LAT_BLOCK_ROWS, largest Kp) */
 } LatPass;
 
-/* y = x W + bias, for all rows of x. LAT_INTERRUPTED if the host says so. */
-extern LatStatus lat_gemm(LatPass *pass, const LatLinear *linear, LatMatrix x, LatMatrix y);
+/* y = activation(x W + bias), for all rows of x. LAT_INTERRUPTED if the host says so. */
+extern LatStatus lat_gemm(LatPass *pass, const LatLinear *linear, LatActivation activation,
+						  LatMatrix x, LatMatrix y);
 
 /* Columns first .. first + n - 1 (both multiples of 16) of a linear, as a linear of its own. */
 extern LatLinear lat_linear_columns(const LatLinear *linear, int first, int n);

@@ -36,6 +36,7 @@ enum
 	KERNELS_SCALAR,
 	KERNELS_AVX2,
 	KERNELS_AVX512,
+	KERNELS_AVX512_BF16,
 	KERNELS_NEON
 };
 
@@ -53,6 +54,7 @@ static const struct config_enum_entry kernel_options[] = {
 	{"scalar", KERNELS_SCALAR, false},
 	{"avx2", KERNELS_AVX2, false},
 	{"avx512", KERNELS_AVX512, false},
+	{"avx512_bf16", KERNELS_AVX512_BF16, false},
 	{"neon", KERNELS_NEON, false},
 	{NULL, 0, false}
 };

@@ -103,7 +103,7 @@ check_regress() {
         return
     fi
     export PGHOST=$work/regress PGPORT=54329 PGUSER=lat PGDATABASE=postgres
-    for kernels in scalar avx2 avx512 neon; do
+    for kernels in scalar avx2 avx512 avx512_bf16 neon; do
         has_kernels $kernels || continue
         begin "pg_regress, lat.kernels = $kernels"
         cd "$tree"

@@ -9,7 +9,9 @@
  *
  * Significance (arXiv 2010.07003 section 2.2, after PoWER-BERT): the sum over
  * heads and queries of the attention probability that a token is given.  It is
- * added up in this fixed order, so that it does not depend on the batch.
+ * added up in a fixed order, so that it does not depend on the batch.
+ *
+ * In int8, where the CPU multiplies bf16, one kernel does all this for 16 queries at a time.
  */
 #include "stages.h"
 
@@ -42,8 +44,9 @@ lat_pack_rows(const LatKernels *kernels, LatMatrix from, int d, float *panels)
 	}
 }
 
-LatStatus
-lat_attend(LatPass *pass, const LatAttention *attention)
+/* Products in f32. */
+static LatStatus
+attend_f32(LatPass *pass, const LatAttention *attention)
 {
 	const LatConfig *config = &pass->model->config;
 	const LatKernels *kernels = pass->kernels;
@@ -92,6 +95,68 @@ lat_attend(LatPass *pass, const LatAttention *attention)
 		}
 	}
 	return LAT_OK;
+}
+
+/* significance (T) = sums of the lanes (T, 16), as a tree. */
+static void
+sum_lanes(const float *lanes, int tokens, float *significance)
+{
+	for (int token = 0; token < tokens; token++)
+	{
+		float		part[LAT_PANEL];
+
+		memcpy(part, lanes + (size_t) token * LAT_PANEL, sizeof(part));
+		for (int half = LAT_PANEL / 2; half > 0; half /= 2)
+			for (int i = 0; i < half; i++)
+				part[i] += part[i + half];
+		significance[token] = part[0];
+	}
+}
+
+/* Products in bf16: a kernel takes a head through. */
+static LatStatus
+attend_bf16(LatPass *pass, const LatAttention *attention)
+{
+	const LatConfig *config = &pass->model->config;
+	int			d = config->hidden / config->heads;
+	int			queries = attention->q.rows;
+	LatHead		head = {
+		.q_ld = attention->q.ld,.kv_ld = attention->k.ld,.context_ld = attention->context.ld,
+		.tokens = attention->k.rows,.d = d,.scale = 1 / sqrtf((float) d),
+		.keys = (uint16_t *) pass->key_panels,.values = (uint16_t *) pass->value_panels,
+		.scores = pass->scores,
+		.significance = attention->significance ? pass->significance_lanes : NULL
+	};
+
+	if (head.significance)
+		memset(head.significance, 0, (size_t) head.tokens * LAT_PANEL * sizeof(float));
+	for (int h = 0; h < config->heads; h++)
+	{
+		head.q = attention->q.data + h * d;
+		head.k = attention->k.data + h * d;
+		head.v = attention->v.data + h * d;
+		head.context = attention->context.data + h * d;
+		pass->kernels->pack_head(&head);
+		for (int from = 0; from < queries; from += LAT_BLOCK_ROWS)
+		{
+			int			left = queries - from;
+
+			if (pass->host->interrupted(pass->host->arg))
+				return LAT_INTERRUPTED;
+			pass->kernels->attend_head(&head, from, left < LAT_BLOCK_ROWS ? left : LAT_BLOCK_ROWS);
+		}
+	}
+	if (head.significance)
+		sum_lanes(head.significance, head.tokens, pass->significance);
+	return LAT_OK;
+}
+
+LatStatus
+lat_attend(LatPass *pass, const LatAttention *attention)
+{
+	if (pass->kernels->attend_head && pass->model->precision == LAT_INT8)
+		return attend_bf16(pass, attention);
+	return attend_f32(pass, attention);
 }
 
 /*

@@ -67,6 +67,7 @@ carve_pass(LatCarver *carver, LatPass *pass)
 	pass->key_panels = lat_carve(carver, (size_t) longest * d * sizeof(float));
 	pass->value_panels = lat_carve(carver, (size_t) longest * d * sizeof(float));
 	pass->significance = lat_carve(carver, longest * sizeof(float));
+	pass->significance_lanes = lat_carve(carver, (size_t) longest * LAT_PANEL * sizeof(float));
 	pass->order = lat_carve(carver, longest * sizeof(uint32_t));
 	pass->codes.codes = lat_carve(carver, (size_t) LAT_BLOCK_ROWS * LAT_ROUND_UP(deepest, 64));
 	pass->codes.scales = lat_carve(carver, LAT_BLOCK_ROWS * sizeof(float));
@@ -175,9 +176,9 @@ copy_row(LatMatrix to, int to_row, LatMatrix from, int from_row)
 
 /*
  * LengthDrop (section 3.1) of one sequence: move the rows that stay to row `to` of x, context
- * and origins; rows that go leave their state in restored. Returns the rows kept.
+ * and origins; rows that go leave their state in restored.
  */
-static int
+static void
 drop_tokens(LatPass *pass, int s, int keep, int to)
 {
 	int			from = pass->offsets[s];
@@ -205,7 +206,6 @@ drop_tokens(LatPass *pass, int s, int keep, int to)
 		else if (pass->restored.data)
 			copy_row(pass->restored, pass->origins[from + i], pass->x, from + i);
 	}
-	return keep;
 }
 
 /* Tokens of sequence s that layer i keeps: never more than there are, never none. */
@@ -245,15 +245,15 @@ attention_block(LatPass *pass, int layer)
 		int			from = pass->offsets[s];
 		int			tokens = sequence_rows(pass, s);
 		LatMatrix	qkv = lat_matrix_rows(pass->qkv, from, tokens);
-		int			kept;
+		int			kept = tokens_to_keep(pass, layer, s);
 
 		status = lat_attend(pass, &(LatAttention) {
-			qkv, matrix_columns(qkv, width), matrix_columns(qkv, 2 * width),
+			kept < tokens, qkv, matrix_columns(qkv, width), matrix_columns(qkv, 2 * width),
 				lat_matrix_rows(pass->context, from, tokens)
 		});
 		if (status != LAT_OK)
 			break;
-		kept = drop_tokens(pass, s, tokens_to_keep(pass, layer, s), to);
+		drop_tokens(pass, s, kept, to);
 		pass->offsets[s] = to;
 		to += kept;
 	}
@@ -289,7 +289,7 @@ cls_attention_block(LatPass *pass, int layer)
 										   pass->offsets[s], sequence_rows(pass, s));
 
 		status = lat_attend(pass, &(LatAttention) {
-			lat_matrix_rows(pass->y, s, 1), keys, matrix_columns(keys, width),
+			false, lat_matrix_rows(pass->y, s, 1), keys, matrix_columns(keys, width),
 				lat_matrix_rows(pass->context, s, 1)
 		});
 	}

@@ -15,13 +15,17 @@ typedef struct Candidate
 const LatKernels *
 lat_find_kernels(const char *name)
 {
+#if defined(__x86_64__)
+	bool		avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+		__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+		__builtin_cpu_supports("avx512vnni");
+#endif
+
 	/* from best to last */
 	Candidate	candidates[] = {
 #if defined(__x86_64__)
-		{&lat_kernels_avx512,
-			__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-			__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-		__builtin_cpu_supports("avx512vnni")},
+		{&lat_kernels_avx512_bf16, avx512 && __builtin_cpu_supports("avx512bf16")},
+		{&lat_kernels_avx512, avx512},
 		{&lat_kernels_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
 #endif
 #if defined(__aarch64__)

@@ -14,7 +14,7 @@
 #include "lat.h"
 #include "random.h"
 
-/* Rows of int8 activations: code = round(x / scale) + zero, x = (code - zero) * scale. */
+/* Rows of int8 activations: code = round(x / scale + zero), x = (code - zero) * scale. */
 typedef struct LatCodes
 {
 	uint8_t    *codes;			/* (rows, stride), stride = k rounded up to 64, padding 0 */
@@ -78,6 +78,25 @@ typedef struct LatGemm
 	int			panels;
 } LatGemm;
 
+/* One head of a sequence's attention, its products in bf16 (see kernels_avx512_bf16.c). */
+typedef struct LatHead
+{
+	const float *q;				/* (queries, D) */
+	size_t		q_ld;
+	const float *k;				/* (T, D) */
+	const float *v;				/* (T, D) */
+	size_t		kv_ld;
+	float	   *context;		/* (queries, D) */
+	size_t		context_ld;
+	int			tokens;			/* T */
+	int			d;				/* D */
+	float		scale;			/* of the scores */
+	uint16_t   *keys;			/* scratch (T, D rounded up to 32) */
+	uint16_t   *values;			/* scratch (T/2 rounded up, D rounded up to 16, 2) */
+	float	   *scores;			/* scratch (T, 16) */
+	float	   *significance;	/* (T, 16), probabilities over queries are added to it; or NULL */
+} LatHead;
+
 /* Backward through LayerNorm: see LatKernels. */
 typedef struct LatNormBackward
 {
@@ -132,6 +151,13 @@ struct LatKernels
 	void		(*softmax) (float *scores, size_t ld, int rows, int t, float scale,
 							float *significance);
 
+	/*
+	 * Attention in bf16, where the CPU has it; else NULL.  pack_head fills keys and
+	 * values, attend_head computes the context of `queries` queries from `from` on.
+	 */
+	void		(*pack_head) (const LatHead *head);
+	void		(*attend_head) (const LatHead *head, int from, int queries);
+
 	/* x = LayerNorm(x + residual) over rows of h floats, ld apart; residual may be NULL. */
 	void		(*layer_norm) (float *x, const float *residual, size_t ld, int rows, int h,
 							   const LatNorm *norm, float eps);
@@ -170,6 +196,9 @@ extern const LatKernels lat_kernels_scalar;
 #if defined(__x86_64__)
 extern const LatKernels lat_kernels_avx2;
 extern const LatKernels lat_kernels_avx512;
+extern const LatKernels lat_kernels_avx512_bf16;
+extern void lat_pack_head_bf16(const LatHead *head);
+extern void lat_attend_bf16(const LatHead *head, int from, int queries);
 #endif
 #if defined(__aarch64__)
 extern const LatKernels lat_kernels_neon;

@@ -168,21 +168,32 @@ gemm_s8(const LatGemmS8 *gemm)
 		gemm_s8_panels(1, gemm, p);
 }
 
+#define AVX512_KERNELS \
+	.quantize = quantize, \
+	.gemm_s8 = gemm_s8, \
+	.gemm_f32 = gemm_f32, \
+	.softmax = softmax, \
+	.layer_norm = layer_norm, \
+	.activate = activate, \
+	.transpose = transpose, \
+	.activate_backward = activate_backward, \
+	.softmax_backward = softmax_backward, \
+	.layer_norm_backward = layer_norm_backward, \
+	.dropout = dropout, \
+	.reduce = reduce, \
+	.adamw = adamw,
+
 const LatKernels lat_kernels_avx512 = {
 	.name = "avx512",
-	.quantize = quantize,
-	.gemm_s8 = gemm_s8,
-	.gemm_f32 = gemm_f32,
-	.softmax = softmax,
-	.layer_norm = layer_norm,
-	.activate = activate,
-	.transpose = transpose,
-	.activate_backward = activate_backward,
-	.softmax_backward = softmax_backward,
-	.layer_norm_backward = layer_norm_backward,
-	.dropout = dropout,
-	.reduce = reduce,
-	.adamw = adamw,
+	AVX512_KERNELS
+};
+
+/* The same with attention in bf16. */
+const LatKernels lat_kernels_avx512_bf16 = {
+	.name = "avx512_bf16",
+	AVX512_KERNELS
+	.pack_head = lat_pack_head_bf16,
+	.attend_head = lat_attend_bf16,
 };
 
 #endif							/* __x86_64__ */

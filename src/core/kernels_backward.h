@@ -5,11 +5,7 @@
  * Included after kernels_vector.h, whose vectors and functions it uses.
  */
 
-/* Four rows of four floats; every instruction set here has the shuffles. */
-typedef float Quad __attribute__((vector_size(16)));
-typedef float QuadAny __attribute__((vector_size(16), aligned(4), may_alias));
-
-/* to (4, 16) = 4 x 4 values of from, transposed. */
+/* to (4, 16) = 4 x 4 values of from, transposed; every instruction set here has the shuffles. */
 INLINE void
 transpose_quads(const float *from, size_t ld, float *to)
 {

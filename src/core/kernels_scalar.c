@@ -43,12 +43,12 @@ quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *code
 		codes->zeros[row] = (int32_t) zero;
 		for (int i = 0; i < k; i++)
 		{
-			float		code = rintf(from[i] * inverse) + zero;
+			float		code = fmaf(from[i], inverse, zero);
 
 			/* written so that NaN becomes 0, as the vector instructions have it */
 			code = code > 0 ? code : 0;
 			code = code < (float) levels ? code : (float) levels;
-			to[i] = (uint8_t) code;
+			to[i] = (uint8_t) rintf(code);
 		}
 	}
 }

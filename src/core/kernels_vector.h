@@ -72,29 +72,55 @@ vec_columns_below(int column, int n)
 	return lanes < (n - column) - (VecInt) {0};
 }
 
+/* Four floats; a vector as LANES / 4 of them folds without shuffles that each set has otherwise. */
+typedef float Quad __attribute__((vector_size(16)));
+typedef int32_t QuadInt __attribute__((vector_size(16)));
+typedef float QuadAny __attribute__((vector_size(16), aligned(4), may_alias));
+
 /* Sum of the lanes, as a tree. */
 INLINE float
 vec_sum(Vec value)
 {
-	float		part[LANES];
+	float		lanes[LANES];
+	Quad		quads[LANES / 4];
 
-	vec_store(part, value);
+	vec_store(lanes, value);
 	UNROLL
-	for (int half = LANES / 2; half > 0; half /= 2)
+	for (int i = 0; i < LANES / 4; i++)
+		quads[i] = *(const QuadAny *) (lanes + i * 4);
+	UNROLL
+	for (int half = LANES / 8; half > 0; half /= 2)
+		UNROLL
 		for (int i = 0; i < half; i++)
-			part[i] += part[i + half];
-	return part[0];
+			quads[i] = quads[i] + quads[i + half];
+	return (quads[0][0] + quads[0][2]) + (quads[0][1] + quads[0][3]);
+}
+
+INLINE Quad
+quad_max(Quad a, Quad b)
+{
+	QuadInt		mask = a > b;
+
+	return (Quad) ((mask & (QuadInt) a) | (~mask & (QuadInt) b));
 }
 
 INLINE float
 vec_highest(Vec value)
 {
-	float		highest = value[0];
+	float		lanes[LANES];
+	Quad		quads[LANES / 4];
 
+	vec_store(lanes, value);
 	UNROLL
-	for (int i = 1; i < LANES; i++)
-		highest = value[i] > highest ? value[i] : highest;
-	return highest;
+	for (int i = 0; i < LANES / 4; i++)
+		quads[i] = *(const QuadAny *) (lanes + i * 4);
+	UNROLL
+	for (int half = LANES / 8; half > 0; half /= 2)
+		UNROLL
+		for (int i = 0; i < half; i++)
+			quads[i] = quad_max(quads[i], quads[i + half]);
+	quads[0] = quad_max(quads[0], __builtin_shufflevector(quads[0], quads[0], 2, 3, 0, 1));
+	return quads[0][0] > quads[0][1] ? quads[0][0] : quads[0][1];
 }
 
 /*
@@ -150,6 +176,32 @@ vec_gelu(Vec x)
 
 /* ---- int8 activations --------------------------------------------------------------------- */
 
+/* Lowest and highest of k values and 0; what is read past k counts as 0. */
+INLINE void
+find_range(const float *x, int k, float *low, float *high)
+{
+	Vec			lows = {0};
+	Vec			highs = {0};
+	int			i = 0;
+
+	for (; i + LANES <= k; i += LANES)
+	{
+		Vec			v = vec_load(x + i);
+
+		lows = vec_min(v, lows);
+		highs = vec_max(v, highs);
+	}
+	if (i < k)
+	{
+		Vec			v = (Vec) (vec_columns_below(i, k) & (VecInt) vec_load(x + i));
+
+		lows = vec_min(v, lows);
+		highs = vec_max(v, highs);
+	}
+	*low = -vec_highest(-lows);
+	*high = vec_highest(highs);
+}
+
 /*
  * Codes of one row, 16 a step.  The last step may run past k: what it reads there is in the
  * row's own padding, what it writes there is zeroed afterwards.
@@ -163,23 +215,12 @@ quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *code
 	{
 		const float *from = x + row * ldx;
 		uint8_t    *to = codes->codes + row * stride;
-		Vec			lows = {0};
-		Vec			highs = {0};
 		float		low;
 		float		high;
 		float		inverse;
 		float		zero;
 
-		for (int i = 0; i < k; i += LANES)
-		{
-			VecInt		inside = vec_columns_below(i, k);
-			Vec			v = (Vec) (inside & (VecInt) vec_load(from + i));
-
-			lows = vec_min(v, lows);
-			highs = vec_max(v, highs);
-		}
-		low = -vec_highest(-lows);
-		high = vec_highest(highs);
+		find_range(from, k, &low, &high);
 		codes->scales[row] = 0;
 		codes->zeros[row] = 0;
 		if (!(high - low > 1e-30f)) /* as in kernels_scalar.c */
@@ -193,13 +234,14 @@ quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *code
 		codes->zeros[row] = (int32_t) zero;
 		for (int i = 0; i < k; i += LANES)
 		{
-			Vec			code = vec_round(vec_load(from + i) * vec_all(inverse)) + vec_all(zero);
+			Vec			code = vec_fma(vec_load(from + i), vec_all(inverse), vec_all(zero));
 
 			code = vec_max(code, vec_all(0.0f));
 			code = vec_min(code, vec_all((float) levels));
 			vec_store_bytes(to + i, vec_to_int(code));
 		}
-		memset(to + k, 0, stride - k);
+		if (stride > (size_t) k)
+			memset(to + k, 0, stride - k);
 	}
 }
 
@@ -232,25 +274,28 @@ INLINE void
 finish_tile(const LatActivation activation, const LatGemmS8 *gemm, const int32_t *sums,
 			int row, int rows, int panel, int panels)
 {
-	const LatLinear *linear = gemm->linear;
+	/* copies, for all that the compiler knows of y is that it may lie anywhere */
+	const LatLinear linear = *gemm->linear;
+	const int32_t *zeros = gemm->codes->zeros + row;
+	const float *scales = gemm->codes->scales + row;
+	size_t		ldy = gemm->ldy;
+	float	   *y = gemm->y + row * ldy + panel * 16;
+	int			first = (gemm->panel + panel) * 16;
 
 	for (int column = 0; column < panels * 16; column += LANES)
 	{
-		int			n = (gemm->panel + panel) * 16 + column;
-		VecInt		column_sums = vec_load_int(linear->column_sums + n);
-		Vec			scale = vec_load(linear->scales + n);
-		Vec			bias = vec_load(linear->bias + n);
-		float	   *y = gemm->y + row * gemm->ldy + panel * 16 + column;
+		VecInt		column_sums = vec_load_int(linear.column_sums + first + column);
+		Vec			scale = vec_load(linear.scales + first + column);
+		Vec			bias = vec_load(linear.bias + first + column);
 
 		for (int i = 0; i < rows; i++)
 		{
-			VecInt		shift = column_sums * gemm->codes->zeros[row + i];
-			VecInt		sum = vec_load_int(sums + i * panels * 16 + column) - shift;
-			Vec			value = __builtin_convertvector(sum, Vec);
+			VecInt		sum = vec_load_int(sums + i * panels * 16 + column);
+			Vec			value = __builtin_convertvector(sum - column_sums * zeros[i], Vec);
 
 			/* one multiply, one add, never fused: the bits that every set gives */
-			value = value * (gemm->codes->scales[row + i] * scale) + bias;
-			vec_store(y + i * gemm->ldy, vec_activate(activation, value));
+			value = value * (scales[i] * scale) + bias;
+			vec_store(y + i * ldy + column, vec_activate(activation, value));
 		}
 	}
 }

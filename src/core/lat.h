@@ -383,7 +383,10 @@ extern int	lat_choose_point(const LatPoint *points, int count, double budget, bo
 
 typedef struct LatKernels LatKernels;	/* kernels.h */
 
-/* "scalar", "avx2", "avx512", "neon" or "auto" (the best that this CPU has). NULL: not to be had. */
+/*
+ * "scalar", "avx2", "avx512", "avx512_bf16", "neon" or "auto" (the best that this CPU has).
+ * NULL: not to be had.
+ */
 extern const LatKernels *lat_find_kernels(const char *name);
 extern const char *lat_kernels_name(const LatKernels *kernels);
 

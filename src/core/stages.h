@@ -72,6 +72,7 @@ typedef struct LatPass
 	float	   *key_panels;		/* (Tp/16, D, 16) of one head */
 	float	   *value_panels;	/* (Dp/16, T, 16) of one head */
 	float	   *significance;	/* (Tp) of one sequence */
+	float	   *significance_lanes; /* (Tp, 16) of one sequence, in bf16's attention */
 	uint32_t   *order;			/* (T) scratch of the selection */
 	LatCodes	codes;			/* (LAT_BLOCK_ROWS, largest Kp) */
 } LatPass;
@@ -88,11 +89,12 @@ extern LatMatrix lat_matrix_rows(LatMatrix matrix, int row, int rows);
 
 /*
  * Multi-head attention of one sequence: q (queries, Hp) over k and v (T, Hp) to
- * context (queries, Hp); pass->significance is overwritten with the column sums
- * of the probabilities, over heads, then queries.
+ * context (queries, Hp); if it is asked for, pass->significance is overwritten
+ * with the column sums of the probabilities, over heads, then queries.
  */
 typedef struct LatAttention
 {
+	bool		significance;
 	LatMatrix	q;
 	LatMatrix	k;
 	LatMatrix	v;

@@ -33,7 +33,7 @@ typedef struct Case
 
 static Case cases[MAX_CASES];
 static int	case_count;
-static const char *const kernel_names[] = {"scalar", "avx2", "avx512", "neon"};
+static const char *const kernel_names[] = {"scalar", "avx2", "avx512", "avx512_bf16", "neon"};
 
 static int
 read_ints(FILE *file, int32_t *to, int most)

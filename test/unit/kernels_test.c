@@ -136,13 +136,23 @@ test_int8(const LatKernels *kernels, int k, int panels)
 	CHECK(worst < 1.01f, "%s: a code is at most one step off, k %d", kernels->name, k);
 
 	for (int rows = 1; rows <= ROWS; rows++)
-	{
-		lat_kernels_scalar.gemm_s8(&expected, rows, &linear, 0, panels, expected_y, panels * 16);
-		kernels->gemm_s8(&codes, rows, &linear, 0, panels, y, panels * 16);
-		CHECK(memcmp(y, expected_y, rows * panels * 64) == 0,
-			  "%s: int8 GEMM bit-equal, %d x %d x %d", kernels->name, rows, k, panels * 16);
-	}
-	kernels->gemm_s8(&codes, 1, &linear, panels - 1, 1, y, 16);
+		for (int activation = LAT_IDENTITY; activation <= LAT_RELU; activation++)
+		{
+			LatGemmS8	gemm = {.codes = &expected,.rows = rows,.linear = &linear,
+				.panels = panels,.activation = activation,.y = expected_y,.ldy = panels * 16};
+
+			lat_kernels_scalar.gemm_s8(&gemm);
+			gemm.codes = &codes;
+			gemm.y = y;
+			kernels->gemm_s8(&gemm);
+			CHECK(memcmp(y, expected_y, rows * panels * 64) == 0,
+				  "%s: int8 GEMM bit-equal, %d x %d x %d, activation %d", kernels->name, rows, k,
+				  panels * 16, activation);
+		}
+	kernels->gemm_s8(&(LatGemmS8) {
+		.codes = &codes,.rows = 1,.linear = &linear,.panel = panels - 1,.panels = 1,
+			.activation = LAT_RELU,.y = y,.ldy = 16
+	});
 	CHECK(memcmp(y, expected_y + (panels - 1) * 16, 64) == 0,
 		  "%s: the last panel alone, k %d", kernels->name, k);
 	free(x);
@@ -150,6 +160,33 @@ test_int8(const LatKernels *kernels, int k, int panels)
 	free(expected_y);
 	release_linear(&linear);
 	release_codes(&expected);
+	release_codes(&codes);
+}
+
+/* The GELU of gemm_s8, on values that a bias of its own brings into each column. */
+static void
+test_quick_gelu(const LatKernels *kernels)
+{
+	enum
+	{
+		N = 4096
+	};
+	LatLinear	linear = random_linear(1, N / 16);
+	LatCodes	codes = new_codes(1);
+	float	   *y = calloc(N, 4);
+	double		worst = 0;
+
+	for (int n = 0; n < N; n++)
+		((float *) linear.bias)[n] = (float) (n - N / 2) / 128;
+	kernels->gemm_s8(&(LatGemmS8) {
+		.codes = &codes,.rows = 1,.linear = &linear,.panels = N / 16,.activation = LAT_GELU,
+			.y = y,.ldy = N
+	});
+	for (int n = 0; n < N; n++)
+		worst = fmax(worst, fabs(0.5 * linear.bias[n] * (1 + erf(linear.bias[n] * M_SQRT1_2)) - y[n]));
+	CHECK(worst < 1.7e-4, "%s: quick GELU within 1.7e-4 (%.1e)", kernels->name, worst);
+	free(y);
+	release_linear(&linear);
 	release_codes(&codes);
 }
 
@@ -555,7 +592,7 @@ test_optimizer(const LatKernels *kernels)
 int
 main(void)
 {
-	const char *names[] = {"scalar", "avx2", "avx512", "neon"};
+	const char *names[] = {"scalar", "avx2", "avx512", "avx512_bf16", "neon"};
 
 	CHECK(lat_find_kernels("auto") != NULL, "some kernels are there");
 	CHECK(lat_find_kernels("abacus") == NULL, "unknown kernels are not");
@@ -570,6 +607,7 @@ main(void)
 		test_int8(kernels, 312, 5);
 		test_int8(kernels, 1, 2);
 		test_int8(kernels, 1536, 4);
+		test_quick_gelu(kernels);
 		test_fp32(kernels, 384, 7);
 		test_fp32(kernels, 26, 2);
 		test_fp32(kernels, 1, 1);

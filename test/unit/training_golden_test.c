@@ -25,7 +25,7 @@
 #define GRADIENT_TOLERANCE 1e-4
 #define LOSS_TOLERANCE 0.02
 
-static const char *const kernel_names[] = {"scalar", "avx2", "avx512", "neon"};
+static const char *const kernel_names[] = {"scalar", "avx2", "avx512", "avx512_bf16", "neon"};
 
 /* Sequences as the file has them. */
 typedef struct Batch

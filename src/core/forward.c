@@ -30,6 +30,12 @@
 
 #include <string.h>
 
+/*
+ * Rows of sequences that go through the layers together: enough to fill the GEMM's tiles in the
+ * last layers, where few are left, and few enough for the second-level cache.
+ */
+#define GROUP_ROWS 256
+
 /* ---- scratch ------------------------------------------------------------------------------ */
 
 static int
@@ -38,22 +44,44 @@ largest(int a, int b)
 	return a > b ? a : b;
 }
 
+/*
+ * Sequences of a batch from `first` on that go through the layers together: as
+ * many as have GROUP_ROWS rows, at least one.
+ */
+static int
+group_size(const LatBatch *batch, int first)
+{
+	int			stop = first + 1;
+
+	while (stop < batch->count && batch->offsets[stop + 1] - batch->offsets[first] <= GROUP_ROWS)
+		stop++;
+	return stop - first;
+}
+
+/* Scratch for any group of the batch. */
 static void
-carve_pass(LatCarver *carver, LatPass *pass)
+carve_pass(LatCarver *carver, LatPass *pass, const LatBatch *batch)
 {
 	const LatConfig *config = &pass->model->config;
-	int			count = pass->batch->count;
-	size_t		rows = pass->batch->offsets[count];
+	int			count = 0;
+	int			rows = 0;
 	size_t		width = LAT_ROUND_UP(config->hidden, LAT_PANEL);
 	int			d = LAT_ROUND_UP(config->hidden / config->heads, LAT_PANEL);
 	int			deepest = largest(largest(config->hidden, config->embedding), config->intermediate);
 	int			longest = 0;
 
-	for (int s = 0; s < count; s++)
-		longest = largest(longest, pass->batch->offsets[s + 1] - pass->batch->offsets[s]);
+	for (int s = 0; s < batch->count; s++)
+		longest = largest(longest, batch->offsets[s + 1] - batch->offsets[s]);
+	for (int first = 0, size; first < batch->count; first += size)
+	{
+		size = group_size(batch, first);
+		count = largest(count, size);
+		rows = largest(rows, batch->offsets[first + size] - batch->offsets[first]);
+	}
 	longest = LAT_ROUND_UP(longest, LAT_PANEL);
 
 	pass->offsets = lat_carve(carver, (count + 1) * sizeof(int32_t));
+	pass->first_rows = lat_carve(carver, (count + 1) * sizeof(int32_t));
 	pass->origins = lat_carve(carver, rows * sizeof(int32_t));
 	pass->x = lat_carve_matrix(carver, rows, width);
 	pass->y = lat_carve_matrix(carver, rows, width);
@@ -93,8 +121,7 @@ reserve_pass(LatEngine *engine, const LatModel *model, const LatBatch *batch, La
 	pass->host = engine->host;
 	pass->kernels = engine->kernels;
 	pass->model = model;
-	pass->batch = batch;
-	carve_pass(&carver, pass);
+	carve_pass(&carver, pass, batch);
 	needed = carver.used + LAT_ALIGNMENT;
 	if (engine->block_size < needed)
 	{
@@ -106,8 +133,21 @@ reserve_pass(LatEngine *engine, const LatModel *model, const LatBatch *batch, La
 	}
 	carver.base = (uint8_t *) LAT_ROUND_UP((uintptr_t) engine->block, LAT_ALIGNMENT);
 	carver.used = 0;
-	carve_pass(&carver, pass);
+	carve_pass(&carver, pass, batch);
 	return LAT_OK;
+}
+
+/* All rows of the group are there, in the order in which they came. */
+static void
+start_group(LatPass *pass, const LatBatch *group)
+{
+	int			rows = group->offsets[group->count];
+
+	pass->batch = group;
+	pass->rows = rows;
+	memcpy(pass->offsets, group->offsets, (group->count + 1) * sizeof(int32_t));
+	for (int row = 0; row < rows; row++)
+		pass->origins[row] = row;
 }
 
 /* ---- embeddings --------------------------------------------------------------------------- */
@@ -141,7 +181,7 @@ embed(LatPass *pass)
 	const LatConfig *config = &model->config;
 	const LatBatch *batch = pass->batch;
 	bool		project = model->embedding_projection.weights != NULL;
-	LatMatrix	x = project ? pass->qkv : pass->x;
+	LatMatrix	x = lat_matrix_rows(project ? pass->qkv : pass->x, 0, pass->rows);
 
 	for (int s = 0; s < batch->count; s++)
 		for (int row = batch->offsets[s]; row < batch->offsets[s + 1]; row++)
@@ -333,18 +373,28 @@ output_blocks(LatPass *pass, int layer)
 	return status;
 }
 
+/* Where a group's part of a LatTrace begins, and the strides from layer to layer. */
+typedef struct TraceGroup
+{
+	int32_t    *counts;
+	int32_t    *kept;
+	int			batch_count;
+	int			batch_rows;
+} TraceGroup;
+
 /* What is kept after this layer, as positions within each sequence. */
 static void
-record_trace(const LatPass *pass, int layer, LatTrace *trace)
+record_trace(const LatPass *pass, int layer, const TraceGroup *trace)
 {
-	const LatBatch *batch = pass->batch;
-	int32_t    *kept = trace->kept + (size_t) layer * batch->offsets[batch->count];
+	const LatBatch *group = pass->batch;
+	int32_t    *counts = trace->counts + (size_t) layer * trace->batch_count;
+	int32_t    *kept = trace->kept + (size_t) layer * trace->batch_rows;
 
-	for (int s = 0; s < batch->count; s++)
+	for (int s = 0; s < group->count; s++)
 	{
-		trace->counts[layer * batch->count + s] = sequence_rows(pass, s);
+		counts[s] = sequence_rows(pass, s);
 		for (int i = 0; i < sequence_rows(pass, s); i++)
-			kept[batch->offsets[s] + i] = pass->origins[pass->offsets[s] + i] - batch->offsets[s];
+			kept[group->offsets[s] + i] = pass->origins[pass->offsets[s] + i] - group->offsets[s];
 	}
 }
 
@@ -378,45 +428,81 @@ check_batch(const LatModel *model, const LatBatch *batch, LatError *error)
 	return LAT_OK;
 }
 
-LatStatus
-lat_forward(LatEngine *engine, const LatModel *model, const LatBatch *batch, float *output,
-			LatTrace *trace, LatError *error)
+/* The layers, then the head, for the group in pass. */
+static LatStatus
+run_group(LatPass *pass, float *output, const TraceGroup *trace)
 {
-	const LatConfig *config = &model->config;
-	bool		cls_only = batch->cls_only && config->task == LAT_CLASSIFY;
-	LatPass		pass;
-	LatStatus	status;
+	const LatConfig *config = &pass->model->config;
+	bool		cls_only = pass->batch->cls_only && config->task == LAT_CLASSIFY;
+	LatStatus	status = embed(pass);
 
-	status = check_batch(model, batch, error);
-	if (status != LAT_OK)
-		return status;
-	status = reserve_pass(engine, model, batch, &pass);
-	if (status != LAT_OK)
-		return lat_fail(error, status, "out of memory for inference over %d tokens",
-						batch->offsets[batch->count]);
-	pass.rows = batch->offsets[batch->count];
-	memcpy(pass.offsets, batch->offsets, (batch->count + 1) * sizeof(int32_t));
-	for (int row = 0; row < pass.rows; row++)
-		pass.origins[row] = row;
-
-	status = embed(&pass);
 	for (int layer = 0; status == LAT_OK && layer < config->layers; layer++)
 	{
 		bool		cls_layer = cls_only && layer == config->layers - 1;
 
 		if (trace && cls_layer)
-			record_trace(&pass, layer, trace);
-		status = cls_layer ? cls_attention_block(&pass, layer) : attention_block(&pass, layer);
+			record_trace(pass, layer, trace);
+		status = cls_layer ? cls_attention_block(pass, layer) : attention_block(pass, layer);
 		if (status == LAT_OK)
-			status = output_blocks(&pass, layer);
+			status = output_blocks(pass, layer);
 		if (trace && !cls_layer && status == LAT_OK)
-			record_trace(&pass, layer, trace);
+			record_trace(pass, layer, trace);
 	}
-	if (status == LAT_OK && pass.restored.data)
-		for (int row = 0; row < pass.rows; row++)
-			copy_row(pass.restored, pass.origins[row], pass.x, row);
-	if (status == LAT_OK)
-		status = lat_apply_head(&pass, output);
+	if (status == LAT_OK && pass->restored.data)
+		for (int row = 0; row < pass->rows; row++)
+			copy_row(pass->restored, pass->origins[row], pass->x, row);
+	return status == LAT_OK ? lat_apply_head(pass, output) : status;
+}
+
+/* Sequences first .. first + count - 1 of a batch as a batch of their own, from row 0. */
+static LatBatch
+make_group(const LatBatch *batch, int first, int count, int layers, int32_t *offsets)
+{
+	int			from = batch->offsets[first];
+
+	for (int s = 0; s <= count; s++)
+		offsets[s] = batch->offsets[first + s] - from;
+	return (LatBatch) {
+		.count = count,.offsets = offsets,.ids = batch->ids + from,
+			.segments = batch->segments ? batch->segments + from : NULL,
+			.lengths = batch->lengths ? batch->lengths + (size_t) first * layers : NULL,
+			.cls_only = batch->cls_only
+	};
+}
+
+LatStatus
+lat_forward(LatEngine *engine, const LatModel *model, const LatBatch *batch, float *output,
+			LatTrace *trace, LatError *error)
+{
+	const LatConfig *config = &model->config;
+	bool		by_row = config->task == LAT_SPAN || config->task == LAT_TAG;
+	int			rows;
+	LatPass		pass;
+	LatStatus	status = check_batch(model, batch, error);
+
+	if (status != LAT_OK)
+		return status;
+	rows = batch->offsets[batch->count];
+	status = reserve_pass(engine, model, batch, &pass);
+	if (status != LAT_OK)
+		return lat_fail(error, status, "out of memory for inference over %d tokens", rows);
+
+	for (int first = 0, count; status == LAT_OK && first < batch->count; first += count)
+	{
+		int			from = batch->offsets[first];
+		TraceGroup	part;
+		LatBatch	group;
+
+		count = group_size(batch, first);
+		group = make_group(batch, first, count, config->layers, pass.first_rows);
+		start_group(&pass, &group);
+		if (trace)
+			part = (TraceGroup) {
+				trace->counts + first, trace->kept + from, batch->count, rows
+			};
+		status = run_group(&pass, output + (size_t) (by_row ? from : first) * lat_output_columns(model),
+						   trace ? &part : NULL);
+	}
 	if (status == LAT_INTERRUPTED)
 		lat_fail(error, status, "inference was interrupted");
 	return status;

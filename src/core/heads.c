@@ -82,7 +82,8 @@ lat_apply_head(LatPass *pass, float *output)
 	if (config->task == LAT_CLASSIFY)
 		return classify(pass, output);
 	if (config->task != LAT_EMBED)
-		return apply_output(pass, pass->restored, output);
+		return apply_output(pass, lat_matrix_rows(pass->restored, 0, batch->offsets[batch->count]),
+							output);
 	for (int s = 0; s < batch->count; s++)
 		mean_pool(lat_matrix_rows(pass->restored, batch->offsets[s],
 								  batch->offsets[s + 1] - batch->offsets[s]),

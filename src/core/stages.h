@@ -46,19 +46,21 @@ lat_carve_matrix(LatCarver *carver, size_t rows, size_t columns)
 }
 
 /*
- * One forward pass.  All scratch is carved out of the engine's block before the
- * first kernel runs, so that nothing can fail half-way but an interrupt.
- * R: rows that are left at this point (S at the start).
+ * One forward pass over a group of a batch's sequences.  All scratch is carved
+ * out of the engine's block before the first kernel runs, so that nothing can
+ * fail half-way but an interrupt.  S: rows of the group; R: rows that are left
+ * at this point (S at the start).
  */
 typedef struct LatPass
 {
 	const LatHost *host;
 	const LatKernels *kernels;
 	const LatModel *model;
-	const LatBatch *batch;
+	const LatBatch *batch;		/* the group, as a batch of its own */
 
 	int			rows;			/* R */
 	int32_t    *offsets;		/* (count + 1) first row of each sequence, now */
+	int32_t    *first_rows;		/* (count + 1) the same at the start */
 	int32_t    *origins;		/* (R) row in the batch as it came */
 	LatMatrix	x;				/* (R, Hp) hidden states */
 	LatMatrix	y;				/* (R, Hp) output of a block, before its residual is added */

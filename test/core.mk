@@ -50,9 +50,10 @@ $(foreach way,plain sanitized fuzz,$(eval $(call COMPILED,$(way))))
 
 .SECONDARY:
 
-# Every program runs, even after one that failed; each gets the folder of golden values and ends
-# with "NAME: N passed, M failed".
-RUN_ALL = failed=0; for program in $^; do $$program test/golden || failed=1; done; exit $$failed
+# Every program runs, two at a time, even after one that failed; each gets the folder of golden
+# values, prints when it has ended, and ends with "NAME: N passed, M failed".
+RUN_ALL = printf '%s\n' $^ | xargs -P 2 -I{} sh -c \
+	'printed=$$({} test/golden 2>&1); status=$$?; printf "%s\n" "$$printed"; exit $$status'
 
 unit: unit-plain unit-sanitized
 

@@ -46,6 +46,7 @@ def library():
                         "-lutf8proc", "-lm"], check=True)
     lib = c.CDLL(str(LIBRARY))
     for name, result in dict(core_open=c.c_void_p, core_error=c.c_char_p, core_image=c.c_void_p,
+                             core_token_text=c.c_void_p,
                              core_config=c.POINTER(Config), lat_source_header_size=c.c_size_t,
                              lat_source_part_offset=c.c_uint64, lat_source_size=c.c_uint64,
                              lat_cost=c.c_double, lat_paper_cost=c.c_double).items():
@@ -93,6 +94,12 @@ class Core:
         size = c.c_size_t()
         at = self.lib.core_image(self.core, c.byref(size))
         return c.string_at(at, size.value)
+
+    def vocabulary(self):
+        """The words, by token id."""
+        size = c.c_size_t()
+        return [c.string_at(self.lib.core_token_text(self.core, i, c.byref(size)), size.value).decode()
+                for i in range(self.config.vocabulary)]
 
     def check(self, status):
         if status:

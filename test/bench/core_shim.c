@@ -177,3 +177,72 @@ core_answer(Core *core, const char *question, size_t question_bytes, const char 
 									 lengths, reference_length, span, &last_error);
 	return status;
 }
+
+/* Text of a token, not null-terminated. */
+const char *
+core_token_text(const Core *core, int id, size_t *bytes)
+{
+	return lat_token_text(&core->model, id, bytes);
+}
+
+/*
+ * One text after another, as a row-at-a-time caller does: tokenize all of them (texts end to end,
+ * offsets (count + 1)); *tokens is how many came out.
+ */
+int
+core_tokenize_texts(Core *core, const char *texts, const int64_t *offsets, int count,
+					int64_t *tokens)
+{
+	LatStatus	status = LAT_OK;
+
+	*tokens = 0;
+	for (int i = 0; status == LAT_OK && i < count; i++)
+	{
+		status = lat_tokenize_text(&host, &core->model, texts + offsets[i],
+								   (size_t) (offsets[i + 1] - offsets[i]), false, INT32_MAX,
+								   &core->first, &last_error);
+		*tokens += core->first.count;
+	}
+	return (int) status;
+}
+
+/*
+ * Classify texts one by one, all in full or under one configuration (L) at a reference length;
+ * best: (count) index of the highest logit.
+ */
+int
+core_classify_texts(Core *core, const char *texts, const int64_t *offsets, int count,
+					const int32_t *lengths, int reference_length, int32_t *best)
+{
+	const LatConfig *config = &core->model.config;
+	int32_t		scaled[LAT_MAX_LAYERS];
+	float		logits[LAT_MAX_LABELS];
+	LatStatus	status = LAT_OK;
+
+	for (int i = 0; status == LAT_OK && i < count; i++)
+	{
+		LatInput	input;
+		int32_t		ends[2] = {0, 0};
+
+		status = lat_tokenize_text(&host, &core->model, texts + offsets[i],
+								   (size_t) (offsets[i + 1] - offsets[i]), false,
+								   config->positions, &core->first, &last_error);
+		if (status == LAT_OK)
+			status = lat_build_input(&host, &core->model, &core->first, NULL, config->positions,
+									 &input, &last_error);
+		if (status != LAT_OK)
+			break;
+		ends[1] = input.tokens;
+		if (lengths)
+			lat_scale_lengths(lengths, config->layers, reference_length, input.tokens, scaled);
+		status = lat_forward(&core->engine, &core->model,
+							 &(LatBatch) {1, ends, input.ids, input.segments,
+							 lengths ? scaled : NULL, true}, logits, NULL, &last_error);
+		lat_input_release(&host, &input);
+		best[i] = 0;
+		for (int k = 1; k < config->labels; k++)
+			if (logits[k] > logits[best[i]])
+				best[i] = k;
+	}
+	return (int) status;
+}

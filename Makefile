@@ -5,6 +5,7 @@
 #	make check	install what the tests need, run every test on throw-away clusters
 #	make check-versions	the regression tests on other PostgreSQL versions
 #	make unit, fuzz, lint-layers, lint	the core alone, without PostgreSQL
+#	make bench, bench-quick	speed beside other engines (BENCH="tokenizer sql": these alone)
 
 EXTENSION = lat
 MODULE_big = lat
@@ -38,7 +39,7 @@ PG_CONFIG ?= pg_config
 # These goals need no PGXS: the scripts install it first, and PGXS has a
 # target `check` of its own, which only says that it cannot.
 SCRIPTED = prepare demo check check-versions
-CORE_ONLY = unit unit-plain unit-sanitized fuzz fuzz-build lint lint-layers
+CORE_ONLY = unit unit-plain unit-sanitized fuzz fuzz-build lint lint-layers bench bench-quick
 
 ifneq ($(filter $(SCRIPTED) $(CORE_ONLY),$(MAKECMDGOALS)),)
 
@@ -59,6 +60,7 @@ check-versions:
 	@test/versions.sh
 
 include test/core.mk
+include test/bench/bench.mk
 
 # Other goals on the same command line, as in `make clean check`.
 PASSED_ON = $(filter-out $(SCRIPTED) $(CORE_ONLY),$(MAKECMDGOALS))

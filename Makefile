@@ -39,7 +39,7 @@ PG_CONFIG ?= pg_config
 # These goals need no PGXS: the scripts install it first, and PGXS has a
 # target `check` of its own, which only says that it cannot.
 SCRIPTED = prepare demo check check-versions
-CORE_ONLY = unit unit-plain unit-sanitized fuzz fuzz-build lint lint-layers bench bench-quick
+CORE_ONLY = unit unit-plain unit-sanitized fuzz fuzz-build lint lint-layers bench bench-quick bench-programs
 
 ifneq ($(filter $(SCRIPTED) $(CORE_ONLY),$(MAKECMDGOALS)),)
 

@@ -16,7 +16,6 @@ build/bench/%: test/bench/%.c $(plain_CORE) $(CORE_HEADERS)
 	@echo "  compile $@"
 	@$(CC) $(CHECKED_CFLAGS) $(BENCH_FLAGS) -o $@ $(filter %.c %.o,$^) $(CORE_LIBS) $(BENCH_LIBS)
 
-.PHONY: bench-programs
 bench-programs: $(BENCH_PROGRAMS)
 
 bench: bench-programs

@@ -3,7 +3,7 @@
 
     test/bench/run_in_cluster.sh bench_sql.py [--quick]
 
-Tables of 1,000 sentences each, SST-2's dev set over and over (25 tokens in the mean). Each table is
+10,000 sentences in tables of 1,000, SST-2's dev set over and over (25 tokens in the mean). Each table is
 scored in SQL, by the core alone in this process (batch 1, the same texts), and by PL/Python with
 onnxruntime in int8 and tokenizers in a backend of the same cluster; ratios are medians over tables.
 """
@@ -23,7 +23,6 @@ from psql import Session, load_texts
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models/sst2.latpack"
 HALF = 0.5
-TABLE_ROWS = 1000
 
 PEER = """
 CREATE EXTENSION IF NOT EXISTS plpython3u;
@@ -104,30 +103,29 @@ def per_second(rows, seconds):
     return "%.0f rows/s" % (rows / report.median(seconds))
 
 
-def compare_rows(tables):
-    """In SQL, in the core, in PL/Python; in full and at half the budget."""
-    texts = sentences(tables * TABLE_ROWS)
+def compare_rows(tables, n):
+    """In SQL, in the core, in PL/Python; in full and at half the budget; n rows a table."""
+    texts = sentences(tables * n)
     ours, peer, alone = Session(), Session(), CoreAlone(texts)
     lengths, reference = half_point()
     for i in range(tables):
-        load_texts(ours, f"w{i}", texts[i * TABLE_ROWS:(i + 1) * TABLE_ROWS])
+        load_texts(ours, f"w{i}", texts[i * n:(i + 1) * n])
     has_peer = make_peer(peer)
     full, half, core_full, core_half, theirs = [], [], [], [], []
     for i in range(-1, tables):      # once to warm up, which is not counted
-        table, first = f"w{max(i, 0)}", max(i, 0) * TABLE_ROWS
+        table, first = f"w{max(i, 0)}", max(i, 0) * n
         sql = f"SELECT count(lat_classify(t)) FROM {table}"
         half_sql = f"SELECT count(lat_classify(t, {HALF})) FROM {table}"
         times = [ours.seconds(sql)]
         for chosen in None, lengths:
             began = time.perf_counter()
-            alone.run(first, TABLE_ROWS, chosen, reference)
+            alone.run(first, n, chosen, reference)
             times.append(time.perf_counter() - began)
         times.insert(2, ours.seconds(half_sql))
         times.append(peer.seconds(f"SELECT count(peer_classify(t)) FROM {table}") if has_peer else 0)
         if i >= 0:
             for series, seconds in zip((full, core_full, half, core_half, theirs), times):
                 series.append(seconds)
-    n = TABLE_ROWS
     report.row("SQL, row by row / core alone", per_second(n, full), per_second(n, core_full),
                report.median_ratio(core_full, full), ">= 0.93")
     report.row("SQL at budget 0.5 / core alone", per_second(n, half), per_second(n, core_half),
@@ -166,14 +164,14 @@ def compare_workers(rows, pairs):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="fewer tables")
+    parser.add_argument("--quick", action="store_true", help="tables of 300")
     quick = parser.parse_args().quick
     session = Session()
     session.query("CREATE EXTENSION IF NOT EXISTS lat")
     session.query("SELECT * FROM lat_install_default_models()")
     session.close()
-    compare_rows(2 if quick else 10)
-    compare_workers(1000 if quick else 3000, 3 if quick else 5)
+    compare_rows(*((3, 300) if quick else (10, 1000)))
+    compare_workers(*((1000, 3) if quick else (3000, 5)))
 
 
 if __name__ == "__main__":

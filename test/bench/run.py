@@ -22,7 +22,7 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build/bench"
 ORDER = ("gemm", "encoder", "flops", "tokenizer", "sql", "load", "growth", "train")
 IN_CLUSTER = ("sql", "load", "growth")
-QUICK_ARGUMENTS = {"bench_gemm": ["auto", "GEMM 25 x"]}
+QUICK_ARGUMENTS = {"bench_gemm": ["auto", "GEMM 25 x"], "train.py": ["--steps", "8", "--rounds", "2"]}
 # Benchmarks of many shapes: the table shows the worst and the middle of each group.
 FOLDED = re.compile(r"(int8 GEMM) .* (hot|rotated)$")
 
@@ -30,7 +30,7 @@ FOLDED = re.compile(r"(int8 GEMM) .* (hot|rotated)$")
 def find():
     """{name: command} of the benchmarks that this tree has."""
     commands = {}
-    for path in sorted(HERE.glob("bench_*")):
+    for path in sorted([*HERE.glob("bench_*"), *HERE.glob("train.py")]):
         name = path.stem.removeprefix("bench_")
         if path.suffix == ".py":
             commands[name] = [sys.executable, str(path)]
@@ -129,7 +129,7 @@ def main():
 
     jobs = {name: list(commands[name]) for name in names if name not in IN_CLUSTER}
     for command in jobs.values():
-        program = pathlib.Path(command[0]).name
+        program = pathlib.Path(command[-1]).name
         if o.quick:
             command += QUICK_ARGUMENTS.get(program, ["--quick"])
     clustered = [f"bench_{name}.py" + (" --quick" if o.quick else "")

@@ -2,12 +2,12 @@
 """How cost grows: with tokens, batch, rows and the model's size. One core, int8, in full.
 
     pip install numpy
-    test/bench/run_in_cluster.sh "bench_growth.py [--quick] [--rows 1000000] [--svg FILE]"
+    test/bench/run_in_cluster.sh "bench_growth.py --rows 100000 --budget 0.3 --svg test/bench/growth.svg"
 
 	tokens	8 to 512, batch 1, for MiniLM-L6-H384 and for BERT-base's shape with random weights
 	batch	1 to 64 sequences of 25 and of 128 tokens
-	rows	SELECT count(lat_classify(t)) over 10^3 rows and ten times as many, up to --rows (a minute
-			at 10^4; 10^6 take half an hour, so `make bench` stops at 10^4)
+	rows	SELECT count(lat_classify(t)) over 10^3 rows and ten times as many, up to --rows, at a
+			--budget; 10^6 take half an hour in full, so `make bench` stops at 10^4
 
 Prints a table (lines with #) and the rows for run.py; README.md explains them. --svg draws growth.svg.
 Without a cluster it leaves out the rows.
@@ -141,11 +141,11 @@ def measure_batch(core, quick):
     return growth
 
 
-def measure_rows(most):
+def measure_rows(most, budget):
     """Rows a second in SQL over tables of 10^3, 10^4, ... rows of one length mix."""
     from bench_sql import sentences
-    from psql import Session, load_texts
-    session, growth, count = Session(), [], 1000
+    from psql import ONE_BACKEND, Session, load_texts
+    session, growth, count = Session(f"lat.budget = {budget}", ONE_BACKEND), [], 1000
     session.query("CREATE EXTENSION IF NOT EXISTS lat")
     session.query("SELECT * FROM lat_install_default_models()")
     load_texts(session, "growth_texts", sentences(872))
@@ -176,13 +176,13 @@ class Panel:
         self.left, self.title, self.label, self.series = left, title, label, series
         points = [p for values in series.values() for p in values]
         self.x = [min(p[0] for p in points), max(p[0] for p in points)]
-        self.y = [10 ** math.floor(math.log10(min(p[1] for p in points))),
+        self.y = [10 ** math.floor(math.log10(min(p[1] for p in points) / 2)),
                   10 ** math.ceil(math.log10(max(p[1] for p in points)))]
 
     def place(self, x, y):
         across = math.log(x / self.x[0]) / math.log(self.x[1] / self.x[0])
         up = math.log(y / self.y[0]) / math.log(self.y[1] / self.y[0])
-        return self.left + MARGIN + across * (WIDTH - MARGIN - 14), \
+        return self.left + MARGIN + across * (WIDTH - MARGIN - 24), \
             HEIGHT - 40 - up * (HEIGHT - 40 - 34)
 
     def ticks(self, ends, steps):
@@ -193,7 +193,7 @@ class Panel:
         return out
 
     def draw(self):
-        step = 10 if self.x[1] / self.x[0] > 100 else 2
+        step = 10 if self.x[1] > 512 else 2
         yield f'<text x="{self.left + MARGIN}" y="16" font-weight="bold">{self.title}</text>'
         for x in self.ticks(self.x, step):
             at, bottom = self.place(x, self.y[0])
@@ -203,7 +203,7 @@ class Panel:
             left, at = self.place(self.x[0], y)
             yield f'<path d="M{left:.1f} {at:.1f}H{self.place(self.x[1], y)[0]:.1f}" stroke="#c8c8c8"/>'
             yield f'<text x="{left - 5:.1f}" y="{at + 4:.1f}" text-anchor="end">{y:g}</text>'
-        yield (f'<text x="{self.left + MARGIN + (WIDTH - MARGIN) / 2:.0f}" y="{HEIGHT - 7}" '
+        yield (f'<text x="{self.left + MARGIN + (WIDTH - MARGIN - 24) / 2:.0f}" y="{HEIGHT - 7}" '
                f'text-anchor="middle">{self.label}</text>')
         for (name, values), colour in zip(self.series.items(), COLOURS):
             line = "M" + "L".join("%.1f %.1f" % self.place(*p) for p in values)
@@ -226,6 +226,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer, shorter runs; no rows")
     parser.add_argument("--rows", type=int, default=10000, help="of the largest table")
+    parser.add_argument("--budget", type=float, default=1, help="of the rows")
     parser.add_argument("--svg", type=pathlib.Path)
     o = parser.parse_args()
     models = {"MiniLM": minilm(), "BERT-base": bert_base()}
@@ -234,7 +235,8 @@ def main():
     panels = [("sequences/s, one core, batch 1", "tokens", tokens),
               ("sequences/s, one core, MiniLM", "batch", batch)]
     if "BENCH_WORK" in os.environ and not o.quick:
-        panels.append(("rows/s in SQL, 25 tokens a row", "rows", {"MiniLM": measure_rows(o.rows)}))
+        rows = measure_rows(o.rows, o.budget)
+        panels.append((f"rows/s in SQL, budget {o.budget:g}", "rows", {"MiniLM, 25 tokens": rows}))
     if o.svg:
         draw(panels, o.svg)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 import core as lat
 import report
-from psql import Session, load_texts
+from psql import ONE_BACKEND, Session, load_texts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models/sst2.latpack"
@@ -106,7 +106,7 @@ def per_second(rows, seconds):
 def compare_rows(tables, n):
     """In SQL, in the core, in PL/Python; in full and at half the budget; n rows a table."""
     texts = sentences(tables * n)
-    ours, peer, alone = Session(), Session(), CoreAlone(texts)
+    ours, peer, alone = Session(ONE_BACKEND), Session(ONE_BACKEND), CoreAlone(texts)
     lengths, reference = half_point()
     for i in range(tables):
         load_texts(ours, f"w{i}", texts[i * n:(i + 1) * n])

@@ -3,6 +3,8 @@ import os
 import subprocess
 import time
 
+ONE_BACKEND = "max_parallel_workers_per_gather = 0"
+
 
 class Session:
     """One backend. query() returns rows as text; seconds() times a statement at the client."""

@@ -149,6 +149,7 @@ def measure_rows(most, budget):
     session.query("CREATE EXTENSION IF NOT EXISTS lat")
     session.query("SELECT * FROM lat_install_default_models()")
     load_texts(session, "growth_texts", sentences(872))
+    session.query("SELECT count(lat_classify(t)) FROM growth_texts")     # packs and maps the model
     while count <= most:
         session.query(f"""CREATE TABLE growth_{count} AS SELECT g AS id, t FROM generate_series(1, {count}) g
                           JOIN growth_texts ON growth_texts.id = (g - 1) % 872""")
@@ -210,8 +211,8 @@ class Panel:
             yield f'<path d="{line}" fill="none" stroke="{colour}" stroke-width="2"/>'
             for p in values:
                 yield '<circle cx="%.1f" cy="%.1f" r="2.6" fill="%s"/>' % (*self.place(*p), colour)
-            at = self.place(*values[0])
-            yield (f'<text x="{at[0] + 8:.1f}" y="{at[1] - 8:.1f}" fill="{colour}">{name}</text>')
+            left, top = self.place(*values[0])[0], min(self.place(*p)[1] for p in values[:2])
+            yield f'<text x="{left + 8:.1f}" y="{top - 8:.1f}" fill="{colour}">{name}</text>'
 
 
 def draw(panels, path):

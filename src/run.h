@@ -200,7 +200,7 @@ typedef struct Run
 	char	   *query;			/* the data query, for the record */
 	Jsonb	   *options;		/* complete */
 	char	   *kernels;		/* name of the kernels that compute it */
-	char	  **labels;			/* (label_count) UTF-8, of the new head; NULL: the base's own head */
+	char	  **labels;			/* (label_count) UTF-8, of the new head; NULL: the base's own */
 	int			label_count;
 	int32		checkpoint_interval;	/* seconds; 0: no checkpoints */
 	int32		workers;		/* processes wanted */

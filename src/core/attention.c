@@ -21,15 +21,17 @@
 void
 lat_pack_columns(LatMatrix from, int d, float *panels)
 {
-	for (int column = 0; column < d; column += LAT_PANEL)
-	{
-		int			width = d - column < LAT_PANEL ? d - column : LAT_PANEL;
+	int			column = 0;
 
+	for (; column + LAT_PANEL <= d; column += LAT_PANEL)
 		for (int row = 0; row < from.rows; row++, panels += LAT_PANEL)
-		{
-			memcpy(panels, from.data + row * from.ld + column, width * sizeof(float));
-			memset(panels + width, 0, (LAT_PANEL - width) * sizeof(float));
-		}
+			memcpy(panels, from.data + row * from.ld + column, LAT_PANEL * sizeof(float));
+	for (int row = 0; column < d && row < from.rows; row++, panels += LAT_PANEL)
+	{
+		int			width = d - column;
+
+		memcpy(panels, from.data + row * from.ld + column, width * sizeof(float));
+		memset(panels + width, 0, (LAT_PANEL - width) * sizeof(float));
 	}
 }
 

@@ -5,23 +5,73 @@
  * Included after kernels_vector.h, whose vectors and functions it uses.
  */
 
-/* to (4, 16) = 4 x 4 values of from, transposed; every instruction set here has the shuffles. */
-INLINE void
-transpose_quads(const float *from, size_t ld, float *to)
-{
-	Quad		a = *(const QuadAny *) from;
-	Quad		b = *(const QuadAny *) (from + ld);
-	Quad		c = *(const QuadAny *) (from + 2 * ld);
-	Quad		d = *(const QuadAny *) (from + 3 * ld);
-	Quad		ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-	Quad		ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-	Quad		cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-	Quad		cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+/*
+ * A block of BLOCK x BLOCK floats is transposed in registers: rows are interleaved in pairs, pairs
+ * in fours, and (BLOCK 8) the halves of fours swapped.
+ */
+#define BLOCK (LANES < 8 ? LANES : 8)
 
-	*(QuadAny *) to = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
-	*(QuadAny *) (to + 16) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
-	*(QuadAny *) (to + 32) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
-	*(QuadAny *) (to + 48) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+typedef float Row __attribute__((vector_size(BLOCK * 4)));
+typedef float RowAny __attribute__((vector_size(BLOCK * 4), aligned(4), may_alias));
+
+#if LANES >= 8
+#define ROWS_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define ROWS_HIGH(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define PAIRS_LOW(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define PAIRS_HIGH(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
+#define HALVES_LOW(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define HALVES_HIGH(a, b) __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#else
+#define ROWS_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define ROWS_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define PAIRS_LOW(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
+#define PAIRS_HIGH(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
+#endif
+
+/* Columns of four rows: out[c] holds column c, of a block of 8 also column c + 4, of those rows. */
+INLINE void
+transpose_four(const Row *in, Row *out)
+{
+	Row			low01 = ROWS_LOW(in[0], in[1]);
+	Row			high01 = ROWS_HIGH(in[0], in[1]);
+	Row			low23 = ROWS_LOW(in[2], in[3]);
+	Row			high23 = ROWS_HIGH(in[2], in[3]);
+
+	out[0] = PAIRS_LOW(low01, low23);
+	out[1] = PAIRS_HIGH(low01, low23);
+	out[2] = PAIRS_LOW(high01, high23);
+	out[3] = PAIRS_HIGH(high01, high23);
+}
+
+/* to (BLOCK, 16) = the first `rows` of BLOCK rows of from, transposed; zero for those that are not. */
+INLINE void
+transpose_block(const float *from, size_t ld, int rows, float *to)
+{
+	Row			in[BLOCK];
+	Row			out[BLOCK];
+
+	UNROLL
+	for (int row = 0; row < BLOCK; row++)
+	{
+		in[row] = (Row) {0};
+		if (row < rows)
+			in[row] = *(const RowAny *) (from + row * ld);
+	}
+	UNROLL
+	for (int four = 0; four < BLOCK; four += 4)
+		transpose_four(in + four, out + four);
+#if LANES >= 8
+	UNROLL
+	for (int c = 0; c < 4; c++)
+	{
+		*(RowAny *) (to + c * 16) = HALVES_LOW(out[c], out[c + 4]);
+		*(RowAny *) (to + (c + 4) * 16) = HALVES_HIGH(out[c], out[c + 4]);
+	}
+#else
+	UNROLL
+	for (int c = 0; c < 4; c++)
+		*(RowAny *) (to + c * 16) = out[c];
+#endif
 }
 
 TARGET static void
@@ -29,10 +79,14 @@ transpose(const float *from, size_t ld, int rows, int columns, float *to)
 {
 	int			column = 0;
 
-	for (; rows == 16 && column + 4 <= columns; column += 4)
-		UNROLL
-		for (int row = 0; row < 16; row += 4)
-			transpose_quads(from + row * ld + column, ld, to + column * 16 + row);
+	if (rows == 16)
+		for (; column + BLOCK <= columns; column += BLOCK)
+			UNROLL
+			for (int row = 0; row < 16; row += BLOCK)
+				transpose_block(from + row * ld + column, ld, BLOCK, to + column * 16 + row);
+	for (; column + BLOCK <= columns; column += BLOCK)
+		for (int row = 0; row < 16; row += BLOCK)
+			transpose_block(from + row * ld + column, ld, rows - row, to + column * 16 + row);
 	if (column < columns)
 		lat_kernels_scalar.transpose(from + column, ld, rows, columns - column, to + column * 16);
 }

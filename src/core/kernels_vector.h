@@ -337,6 +337,13 @@ gemm_f32_tile(const int rows, const int panels, const LatGemm *gemm, const float
 			for (int v = 0; v < panels * VECTORS; v++)
 				sums[row][v] = vec_load(c + row * gemm->c_row + v / VECTORS * gemm->c_panel +
 										v % VECTORS * LANES);
+
+	/* the next tile's place: in a weight gradient it is memory that nobody has touched lately */
+	UNROLL
+	for (int row = 0; row < rows; row++)
+		UNROLL
+		for (int p = 0; p < panels; p++)
+			__builtin_prefetch(c + (row + rows) * gemm->c_row + p * gemm->c_panel, 1);
 	for (int i = 0; i < gemm->depth; i++, a += a_depth, b += b_depth)
 	{
 		Vec			w[F32_PANELS * VECTORS];
@@ -366,34 +373,62 @@ gemm_f32_tile(const int rows, const int panels, const LatGemm *gemm, const float
 		}
 }
 
-/* All rows, in the largest tiles that fit, for a constant number of panels from `panel` on. */
-INLINE void
-gemm_f32_rows(const int panels, const LatGemm *gemm, int panel)
-{
-	const float *a = gemm->a;
-	const float *b = gemm->b + panel * gemm->b_panel;
-	const float *bias = gemm->bias ? gemm->bias + panel * 16 : NULL;
-	float	   *c = gemm->c + panel * gemm->c_panel;
-	int			row = 0;
+typedef void Tile(const LatGemm *gemm, const float *a, const float *b, const float *bias, float *c);
 
-	for (; row + F32_ROWS <= gemm->rows; row += F32_ROWS)
-		gemm_f32_tile(F32_ROWS, panels, gemm, a + row * gemm->a_row, b, bias,
-					  c + row * gemm->c_row);
-	for (; row + 2 <= gemm->rows; row += 2)
-		gemm_f32_tile(2, panels, gemm, a + row * gemm->a_row, b, bias, c + row * gemm->c_row);
-	if (row < gemm->rows)
-		gemm_f32_tile(1, panels, gemm, a + row * gemm->a_row, b, bias, c + row * gemm->c_row);
-}
+/* Functions of their own, so that one tile's registers are nobody else's business. */
+#define TILE(rows, panels) \
+	TARGET static __attribute__((noinline)) void \
+	tile_##rows##_##panels(const LatGemm *gemm, const float *a, const float *b, const float *bias, \
+						   float *c) \
+	{ \
+		gemm_f32_tile(rows, panels, gemm, a, b, bias, c); \
+	}
+
+/* Every number of rows up to F32_ROWS: what is left after the whole tiles goes into one, too. */
+#if F32_ROWS == 8
+#define TILES(panels) \
+	TILE(1, panels) TILE(2, panels) TILE(3, panels) TILE(4, panels) \
+	TILE(5, panels) TILE(6, panels) TILE(7, panels) TILE(8, panels)
+#define TILE_ROW(panels) \
+	{tile_1_##panels, tile_2_##panels, tile_3_##panels, tile_4_##panels, \
+	 tile_5_##panels, tile_6_##panels, tile_7_##panels, tile_8_##panels}
+#elif F32_ROWS == 6
+#define TILES(panels) \
+	TILE(1, panels) TILE(2, panels) TILE(3, panels) TILE(4, panels) TILE(5, panels) TILE(6, panels)
+#define TILE_ROW(panels) \
+	{tile_1_##panels, tile_2_##panels, tile_3_##panels, tile_4_##panels, tile_5_##panels, \
+	 tile_6_##panels}
+#else
+#define TILES(panels) TILE(1, panels) TILE(2, panels) TILE(3, panels) TILE(4, panels)
+#define TILE_ROW(panels) {tile_1_##panels, tile_2_##panels, tile_3_##panels, tile_4_##panels}
+#endif
+
+TILES(1)
+#if F32_PANELS == 3
+TILES(2)
+TILES(3)
+static Tile *const tiles[F32_PANELS][F32_ROWS] = {TILE_ROW(1), TILE_ROW(2), TILE_ROW(3)};
+#else
+static Tile *const tiles[F32_PANELS][F32_ROWS] = {TILE_ROW(1)};
+#endif
 
 TARGET static void
 gemm_f32(const LatGemm *gemm)
 {
-	int			p = 0;
+	for (int p = 0; p < gemm->panels; p += F32_PANELS)
+	{
+		int			panels = gemm->panels - p < F32_PANELS ? gemm->panels - p : F32_PANELS;
+		const float *b = gemm->b + p * gemm->b_panel;
+		const float *bias = gemm->bias ? gemm->bias + p * 16 : NULL;
 
-	for (; p + F32_PANELS <= gemm->panels; p += F32_PANELS)
-		gemm_f32_rows(F32_PANELS, gemm, p);
-	for (; p < gemm->panels; p++)
-		gemm_f32_rows(1, gemm, p);
+		for (int row = 0; row < gemm->rows; row += F32_ROWS)
+		{
+			int			rows = gemm->rows - row < F32_ROWS ? gemm->rows - row : F32_ROWS;
+
+			tiles[panels - 1][rows - 1] (gemm, gemm->a + row * gemm->a_row, b, bias,
+										 gemm->c + row * gemm->c_row + p * gemm->c_panel);
+		}
+	}
 }
 
 /* ---- softmax, LayerNorm, activations ------------------------------------------------------ */

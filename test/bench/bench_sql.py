@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""SQL, row by row: SELECT count(lat_classify(t)) against the core alone, PL/Python, parallel workers.
+"""SQL, row by row: count(lat_classify(t)) against the core alone, PL/Python, parallel workers.
 
     test/bench/run_in_cluster.sh bench_sql.py [--quick]
 
-10,000 sentences in tables of 1,000, SST-2's dev set over and over (25 tokens in the mean). Each table is
-scored in SQL, by the core alone in this process (batch 1, the same texts), and by PL/Python with
-onnxruntime in int8 and tokenizers in a backend of the same cluster; ratios are medians over tables.
+10,000 sentences in tables of 1,000, SST-2's dev set over and over (25 tokens in the mean). Each
+table is scored in SQL, by the core alone in this process (batch 1, the same texts), and by
+PL/Python with onnxruntime in int8 and tokenizers in a backend of the same cluster; ratios are
+medians over tables.
 """
 import argparse
 import ctypes as c
@@ -122,7 +123,8 @@ def compare_rows(tables, n):
             alone.run(first, n, chosen, reference)
             times.append(time.perf_counter() - began)
         times.insert(2, ours.seconds(half_sql))
-        times.append(peer.seconds(f"SELECT count(peer_classify(t)) FROM {table}") if has_peer else 0)
+        peer_sql = f"SELECT count(peer_classify(t)) FROM {table}"
+        times.append(peer.seconds(peer_sql) if has_peer else 0)
         if i >= 0:
             for series, seconds in zip((full, core_full, half, core_half, theirs), times):
                 series.append(seconds)
@@ -142,7 +144,7 @@ def compare_rows(tables, n):
 
 
 def compare_workers(rows, pairs):
-    """Two parallel workers against one, the leader idle; the plan is the same, one is not launched."""
+    """Two parallel workers against one, the leader idle; of the same plan one is not launched."""
     session = Session("parallel_leader_participation = off", "parallel_setup_cost = 0",
                       "min_parallel_table_scan_size = 0", "max_parallel_workers_per_gather = 2")
     load_texts(session, "parallel", sentences(rows), "WITH (parallel_workers = 2)")

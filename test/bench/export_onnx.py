@@ -5,8 +5,8 @@
     test/bench/export_onnx.py CHECKPOINT DIRECTORY
 
 Writes fp32.onnx, int8.onnx and the tokenizer beside them. Dynamic int8 with a scale a tensor is the
-fastest of what onnxruntime offers here: its fused attention (onnxruntime.transformers.optimizer) and
-scales a channel, each measured at batch 1 on SST-2, are slower by 5 to 20 %.
+fastest of what onnxruntime offers here: its fused attention (onnxruntime.transformers) and scales
+a channel, each measured at batch 1 on SST-2, are slower by 5 to 20 %.
 """
 import pathlib
 import shutil

@@ -1,6 +1,6 @@
 #!/bin/bash
 # peers.sh
-#     Fetch what the benchmarks compare lat with, into build/peers. Run by hand; nothing is installed.
+#     Fetch what the benchmarks compare lat with, into build/peers. By hand; nothing is installed.
 #
 #         test/bench/peers.sh          # needs apt-get, python3 with pip, and ../shared/models
 #

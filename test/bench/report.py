@@ -7,8 +7,8 @@ import statistics
 
 
 def row(name, ours, peer, ratio, goal):
-    print(f"{name} | {ours} | {peer} | {ratio if isinstance(ratio, str) else format(ratio, '.2f')} | {goal}",
-          flush=True)
+    shown = ratio if isinstance(ratio, str) else f"{ratio:.2f}"
+    print(f"{name} | {ours} | {peer} | {shown} | {goal}", flush=True)
 
 
 def missing(name, ours, peer, goal):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Run the benchmarks and print one table: ours, peer, ratio, goal. `make bench`, `make bench-quick`.
+"""Run the benchmarks and print one table: ours, peer, ratio, goal (make bench, bench-quick).
 
-    test/bench/run.py [--quick] [NAME ...]      NAME: gemm, encoder, flops, tokenizer, sql, load, ...
+    test/bench/run.py [--quick] [NAME ...]    NAME: gemm, encoder, flops, tokenizer, sql, load, ...
 
-A benchmark is a program that prints lines `name | ours | peer | ratio | goal` (report.py); a goal is
-a bound of the ratio, ">= 2" or "<= 1", and "-" where there is none. Peers that are not installed
+A benchmark is a program that prints lines `name | ours | peer | ratio | goal` (report.py); a goal
+is a bound of the ratio, ">= 2" or "<= 1", and "-" where there is none. Peers that are not installed
 stand in the table as missing. Everything that was printed goes to build/bench/NAME.txt.
 """
 import argparse
@@ -22,7 +22,8 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build/bench"
 ORDER = ("gemm", "encoder", "flops", "tokenizer", "sql", "load", "growth", "train")
 IN_CLUSTER = ("sql", "load", "growth")
-QUICK_ARGUMENTS = {"bench_gemm": ["auto", "GEMM 25 x"], "train.py": ["--steps", "8", "--rounds", "2"]}
+QUICK_ARGUMENTS = {"bench_gemm": ["auto", "GEMM 25 x"],
+                   "train.py": ["--steps", "8", "--rounds", "2"]}
 # Benchmarks of many shapes: the table shows the worst and the middle of each group.
 FOLDED = re.compile(r"(int8 GEMM) .* (hot|rotated)$")
 
@@ -142,7 +143,8 @@ def main():
         if status:
             failed.append(name)
     print_table(fold(rows))
-    missing = sorted({row[2].removeprefix("missing: ") for row in rows if row[2].startswith("missing")})
+    missing = sorted({row[2].removeprefix("missing: ") for row in rows
+                      if row[2].startswith("missing: ")})
     print(f"\n{processor()}, {os.cpu_count()} CPUs; {time.perf_counter() - began:.0f} s")
     if missing:
         print("Peers that are missing: " + ", ".join(missing) + ". See test/bench/README.md.")

@@ -254,6 +254,7 @@ typedef struct RunProgress
 	int64		step;			/* done */
 	int64		steps;			/* of the whole run */
 	int64		examples;		/* computed so far; the rate is taken from it */
+	double		work_left;		/* in units of the job's own, for the time of its end */
 	double		loss;
 	double		learning_rate;
 	double		gradient_norm;

@@ -172,6 +172,7 @@ search_step(void *opened_pointer, RunProgress *progress)
 	progress->step = report.iteration + 1;
 	progress->steps = report.iterations + 1;
 	progress->examples = report.examples;
+	progress->work_left = progress->steps - progress->step;
 	progress->quality = best_quality(opened->searcher);
 	progress->candidates = report.candidates;
 	progress->abandoned = report.abandoned;

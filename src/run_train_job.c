@@ -116,6 +116,7 @@ train_step(void *trainer, RunProgress *progress)
 	progress->step = report.step;
 	progress->steps = report.steps;
 	progress->examples = report.examples;
+	progress->work_left = report.work_left;
 	progress->loss = report.loss;
 	progress->learning_rate = report.learning_rate;
 	progress->gradient_norm = report.gradient_norm;

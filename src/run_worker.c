@@ -63,9 +63,9 @@ typedef struct Leader
 
 	/* for the log */
 	TimestampTz logged;			/* when the last line was written */
-	int64		logged_step;
+	double		logged_work_left;	/* NAN: no step was done yet */
 	int64		logged_examples;
-	double		seconds_per_step;	/* moving average; NAN: not known */
+	double		seconds_per_work;	/* moving average; NAN: not known */
 	double		examples_per_second;
 	TimestampTz checkpointed;
 } Leader;
@@ -200,21 +200,21 @@ static void
 measure_speed(Leader *leader, double seconds)
 {
 	const RunProgress *progress = &leader->progress;
-	int64		steps = progress->step - leader->logged_step;
+	double		work = leader->logged_work_left - progress->work_left;
 	int64		examples = progress->examples - leader->logged_examples;
 	double		rate;
 	double		duration;
 
-	if (steps <= 0 || examples <= 0 || seconds <= 0)
+	if (work <= 0 || examples <= 0 || seconds <= 0)
 		return;
 	rate = examples / seconds;
-	duration = seconds / steps;
-	if (isnan(leader->seconds_per_step))
+	duration = seconds / work;
+	if (isnan(leader->seconds_per_work))
 	{
-		leader->seconds_per_step = duration;
+		leader->seconds_per_work = duration;
 		leader->examples_per_second = rate;
 	}
-	leader->seconds_per_step += SPEED_WEIGHT * (duration - leader->seconds_per_step);
+	leader->seconds_per_work += SPEED_WEIGHT * (duration - leader->seconds_per_work);
 	leader->examples_per_second += SPEED_WEIGHT * (rate - leader->examples_per_second);
 }
 
@@ -227,9 +227,8 @@ write_log(Leader *leader)
 	bool		there;
 
 	measure_speed(leader, (now - leader->logged) / 1e6);
-	if (!isnan(leader->seconds_per_step))
-		eta = now + (TimestampTz) ((progress->steps - progress->step) *
-								   leader->seconds_per_step * 1e6);
+	if (!isnan(leader->seconds_per_work))
+		eta = now + (TimestampTz) (progress->work_left * leader->seconds_per_work * 1e6);
 	begin_transaction(NULL);
 	there = run_record_progress(leader->run, progress, leader->examples_per_second, eta);
 	commit_transaction();
@@ -238,7 +237,7 @@ write_log(Leader *leader)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("run %lld is gone", (long long) leader->run->id)));
 	leader->logged = GetCurrentTimestamp();
-	leader->logged_step = progress->step;
+	leader->logged_work_left = progress->work_left;
 	leader->logged_examples = progress->examples;
 	pgstat_report_activity(STATE_RUNNING,
 						   psprintf("lat run %lld: %s, step %lld of %lld",
@@ -282,10 +281,11 @@ step(Leader *leader)
 	if (checkpoint)
 		team_hold(leader->team);
 	more = team_step(leader->team, leader->run->job, leader->opened, &leader->progress);
-	if (leader->logged_step < 0)
+	if (isnan(leader->logged_work_left))
 	{
-		/* the first step of a run that goes on is not its first */
-		leader->logged_step = leader->progress.step - 1;
+		/* speed counts from here on: a run that goes on does not begin at 0 */
+		leader->logged = GetCurrentTimestamp();
+		leader->logged_work_left = leader->progress.work_left;
 		leader->logged_examples = leader->progress.examples;
 	}
 
@@ -382,10 +382,10 @@ work(Leader *leader)
 									team_block(leader->team));
 	step_context = AllocSetContextCreate(leader->context, "lat run step",
 										 ALLOCSET_DEFAULT_SIZES);
-	leader->seconds_per_step = NAN;
+	leader->seconds_per_work = NAN;
 	leader->examples_per_second = NAN;
 	leader->logged = leader->checkpointed = GetCurrentTimestamp();
-	leader->logged_step = -1;
+	leader->logged_work_left = NAN;
 	while (more)
 	{
 		MemoryContextSwitchTo(step_context);

@@ -265,6 +265,7 @@ typedef struct LatTrainReport
 	double		learning_rate;
 	double		gradient_norm;	/* before clipping */
 	int64_t		examples;		/* seen in this run */
+	double		work_left;		/* about, in steps of the first phase, which cost less */
 	bool		epoch_ended;	/* also at the end of a phase: time to evaluate */
 	bool		finished;		/* no steps are left */
 } LatTrainReport;

@@ -202,6 +202,7 @@ lat_train_report(const LatTrainer *trainer, LatTrainReport *report)
 {
 	*report = *trainer->report;
 	report->steps = lat_total_steps(trainer);
+	report->work_left = lat_work_left(trainer, report->step);
 	report->finished = report->step == report->steps;
 }
 

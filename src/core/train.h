@@ -53,5 +53,6 @@ extern void lat_plan_step(LatTrainer *trainer, int64_t step);
 
 extern int64_t lat_epoch_steps(const LatTrainer *trainer);
 extern int64_t lat_total_steps(const LatTrainer *trainer);
+extern double lat_work_left(const LatTrainer *trainer, int64_t step);
 
 #endif							/* LAT_TRAIN_H */

@@ -102,6 +102,34 @@ lat_total_steps(const LatTrainer *trainer)
 	return trainer->optimizer.steps[0] + trainer->optimizer.steps[1];
 }
 
+/*
+ * What a LengthDrop step costs in ordinary ones: the model in full, the smallest sub-model, and
+ * random ones, whose lengths shrink half as fast in the mean.
+ */
+static double
+lengthdrop_cost(const LatTrainOptions *options, int layers)
+{
+	double		smallest = 0;
+	double		random = 0;
+
+	for (int i = 0; i < layers; i++)
+	{
+		smallest += pow(1 - options->length_drop, i) / layers;
+		random += pow(1 - options->length_drop / 2, i) / layers;
+	}
+	return 1 + (1 - options->layer_drop) * (smallest + options->submodels * random);
+}
+
+double
+lat_work_left(const LatTrainer *trainer, int64_t step)
+{
+	const int64_t *steps = trainer->optimizer.steps;
+	int64_t		before = step < steps[0] ? step : steps[0];
+
+	return (double) (steps[0] - before) + (double) (steps[1] - (step - before)) *
+		lengthdrop_cost(&trainer->block->options, trainer->model.config.layers);
+}
+
 /* The order of examples in an epoch: Fisher and Yates, seeded by phase and epoch. */
 static void
 permute(LatTrainer *trainer, int phase, int64_t epoch)

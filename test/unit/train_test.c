@@ -149,6 +149,7 @@ typedef struct Member
 	LatStatus	status;
 	LatTrainReport report;
 	double		losses[MOST_STEPS];	/* of each step */
+	double		work[LAT_TRAIN_PHASES]; /* of a step */
 	bool		leaked;
 } Member;
 
@@ -167,6 +168,7 @@ run_member(void *arg)
 	.arg = member->barrier};
 	LatTrainer *trainer;
 	LatError	error;
+	double		left;
 
 	test_host_init(&member->test);
 	member->status = lat_trainer_open(&member->test.host, member->kernels, &team,
@@ -174,12 +176,15 @@ run_member(void *arg)
 	if (member->status != LAT_OK)
 		return NULL;
 	lat_train_report(trainer, &member->report);
+	left = member->report.work_left;
 	while (member->status == LAT_OK && !member->report.finished &&
 		   member->report.step < member->until)
 	{
 		member->status = lat_train_step(trainer, &member->report, &error);
 		if (member->report.step <= MOST_STEPS)
 			member->losses[member->report.step - 1] = member->report.loss;
+		member->work[member->report.phase] = left - member->report.work_left;
+		left = member->report.work_left;
 	}
 	if (member->status == LAT_OK && member->report.finished)
 		member->status = lat_train_finish(trainer, &error);
@@ -366,6 +371,9 @@ test_learns(Run *run)
 		  alone.report.examples == 40 * COUNT && alone.report.epoch_ended &&
 		  alone.report.phase == 1 && alone.report.epoch == 10, "%s: 320 steps, 40 epochs",
 		  run->name);
+	CHECK(fabs(alone.work[0] - 1) < 1e-9 && alone.work[1] > 2 && alone.work[1] < 4 &&
+		  fabs(alone.report.work_left) < 1e-9, "%s: a LengthDrop step costs %.2f others",
+		  run->name, alone.work[1]);
 	for (int i = 0; i < 8; i++)
 	{
 		first += alone.losses[i] / 8;

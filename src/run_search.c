@@ -295,6 +295,7 @@ lat_search(PG_FUNCTION_ARGS)
 										? LAT_RECORD_QUESTION : LAT_RECORD_EXAMPLE, NULL, NULL);
 	run_record_rows(run, &rows, 1, stored);
 	run_start_at_commit(run);
+	run_rows_free(rows);
 	id = run->id;
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(context);

@@ -143,7 +143,13 @@ take_lock(int64 run)
 /* The memory context to come back to: that of a transaction goes with it. */
 static MemoryContext outside_context;
 
-/* Begin a transaction as the run's owner, or (NULL) as ourselves. */
+/*
+ * Begin a transaction as the run's owner, or (NULL) as ourselves, a superuser.
+ *
+ * The owner's triggers on the tables run in it.  They must leave nothing to be
+ * run at commit, when the identity is ours again: a restricted operation lets
+ * nobody defer a trigger or hold a cursor (CVE-2020-25695).
+ */
 static void
 begin_transaction(const Run *run)
 {
@@ -156,7 +162,8 @@ begin_transaction(const Run *run)
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("role \"%s\", which owns run %lld, was dropped",
 							run->owner_name, (long long) run->id)));
-		SetUserIdAndSecContext(run->owner, SECURITY_LOCAL_USERID_CHANGE);
+		SetUserIdAndSecContext(run->owner, SECURITY_LOCAL_USERID_CHANGE |
+							   SECURITY_RESTRICTED_OPERATION);
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 }

@@ -149,6 +149,12 @@ import_version($server, 'm', $versions[2]);
 is(wait_for_run($server, $run), 'done', 'unless its content has another name');
 like(points_of($digest), qr/^[1-9]/, 'which then has the points');
 
+# Rows that did not fit into memory.
+my $errors;
+$server->psql('postgres', "SET work_mem = '64kB'; SELECT lat_search('twin', 'SELECT body FROM texts, generate_series(1, 20)')", stderr => \$errors);
+is($errors, '', 'rows that were written to a file leave no warning');
+$server->safe_psql('postgres', "SELECT lat_cancel(run) FROM lat_run WHERE model = 'twin' AND state IN ('queued', 'running')");
+
 # Dump and restore.
 my $all_tried = "SELECT count(*), md5(string_agg(p::text, ' ' ORDER BY p::text)) FROM lat_search_point p WHERE digest = '$digest'";
 my $tried = $server->safe_psql('postgres', $all_tried);

@@ -370,7 +370,7 @@ call_begin(Call *call, FunctionCallInfo fcinfo, const CallRequest *request)
 	call->site = site;
 	call->name = site->name;
 	call->digest = site->digest;
-	call->precision = (LatPrecision) setting_precision;
+	call->precision = request->only_tokens ? LAT_INT8 : (LatPrecision) setting_precision;
 	call->model = model_cache_get(site->digest, call->precision);
 	if (call->model->config.task != (int32) site->task)
 		ereport(ERROR,

@@ -46,6 +46,7 @@ typedef struct CallRequest
 	const char *task;			/* whose default NULL names; NULL: any task will do */
 	int			budget;
 	int			model;
+	bool		only_tokens;		/* no pass: the model's smallest form will do */
 } CallRequest;
 
 typedef struct CallSite CallSite;	/* what fn_extra keeps */

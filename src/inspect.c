@@ -62,7 +62,7 @@ put_tokens(const Call *call, const CallText *first, const CallText *second,
 Datum
 lat_tokenize(PG_FUNCTION_ARGS)
 {
-	static const CallRequest request = {.task = NULL,.budget = -1,.model = 2};
+	static const CallRequest request = {.task = NULL,.budget = -1,.model = 2,.only_tokens = true};
 	CallText	first = {0};
 	CallText	second = {0};
 	LatInput	input;

@@ -43,6 +43,7 @@ SET lat.precision = fp32;
 \set VERBOSITY sqlstate
 SELECT lat_classify('fine') IS NULL;
 \set VERBOSITY default
+SELECT string_agg(token, ' ') FROM lat_tokenize('Fine.', model => 'sst2');
 RESET lat.precision;
 
 -- Who has imported a model under such a name keeps it.

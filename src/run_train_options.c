@@ -73,7 +73,6 @@ set_defaults(const LatConfig *base, LatTask task, TrainOptions *options)
 {
 	memset(options, 0, sizeof(TrainOptions));
 	lat_train_defaults(base, task, &options->core);
-	options->core.length_drop = as_written(options->core.length_drop);
 	if (options->core.hidden_dropout < 0)
 		options->core.hidden_dropout = as_written(base->hidden_dropout);
 	if (options->core.attention_dropout < 0)

@@ -28,7 +28,7 @@
 void
 lat_search_defaults(const LatConfig *config, LatSearchOptions *options)
 {
-	double		drop = 2.4 / config->layers;
+	double		drop = 24.0 / (10 * config->layers);
 	int32_t		tokens = config->task == LAT_SPAN ? LAT_SPAN_WINDOW : 128;
 
 	*options = (LatSearchOptions) {

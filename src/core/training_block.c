@@ -18,7 +18,7 @@ lat_train_defaults(const LatConfig *config, LatTask task, LatTrainOptions *optio
 		.epochs = {3, 5},
 			.learning_rate = 5e-5,.warmup = 0.1,.decay = 0.01,
 			.beta1 = 0.9,.beta2 = 0.999,.epsilon = 1e-8,.clip = 1,
-			.length_drop = fmin(0.5, 2.4 / config->layers),.layer_drop = 0.2,
+			.length_drop = fmin(0.5, 24.0 / (10 * config->layers)),.layer_drop = 0.2,
 			.hidden_dropout = -1,.attention_dropout = -1,
 			.batch = 32,
 			.max_tokens = longest < config->positions ? longest : config->positions,

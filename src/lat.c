@@ -117,8 +117,8 @@ define_workers(void)
 	setting_train_workers = (int) Max(1, Min(cores, LAT_MAX_RANKS));
 	DefineCustomIntVariable("lat.train_workers",
 							"Processes that a training run or a search asks for.",
-							"They are background workers, as many as max_worker_processes "
-							"leaves. The default is the number of cores.",
+							"They are background workers, at most three quarters of "
+							"max_worker_processes. The default is the number of cores.",
 							&setting_train_workers, setting_train_workers, 1, LAT_MAX_RANKS,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 }

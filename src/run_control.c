@@ -5,7 +5,7 @@
  * A leader is registered after the commit of the transaction that made (or
  * resumed) the run, from a callback that may not fail: so a rollback leaves
  * nothing behind, and the leader finds the rows.  Where there is no slot for a
- * worker the run stays queued; lat_wait tries again.
+ * worker the run stays queued; lat_wait tries again, until other runs have left one.
  *
  * Sessions tell how a run fares from its row and from who holds its lock.  They
  * read what was committed last, whatever their own snapshot, and poll: a run
@@ -228,24 +228,30 @@ report_interrupted(const Run *run)
 	pg_unreachable();
 }
 
-/* A queued run without a leader: try to start it. */
-static void
+/*
+ * A queued run without a leader: try to start it.  False: there is no slot for a
+ * worker, but another run will leave one.
+ */
+static bool
 start_again(const Run *run, int tries)
 {
 	LeaderOrder order;
 
 	fill_order(run, &order);
-	if (tries > START_TRIES)
+	if (tries >= START_TRIES)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("run %lld does not start", (long long) run->id),
 				 errhint("The server's log says why its background worker ended.")));
-	if (!run_register_leader(&order))
+	if (run_register_leader(&order))
+		return true;
+	if (!run_any_leader())
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("run %lld cannot start: there is no background worker slot left",
 						(long long) run->id),
-				 errhint("Wait until other runs have ended, or raise max_worker_processes.")));
+				 errhint("Wait until other workers have ended, or raise max_worker_processes.")));
+	return false;
 }
 
 /* The run's end state, once it has one. */
@@ -274,7 +280,7 @@ wait_for_end(int64 id)
 		{
 			if (idle >= START_PATIENCE_MS)
 			{
-				start_again(run, ++tries);
+				tries += start_again(run, tries);
 				idle = 0;
 			}
 			idle += POLL_MS;

@@ -258,12 +258,22 @@ create_shared(Team *team, const Run *run, size_t bytes)
 	return true;
 }
 
+/*
+ * Processes that a run takes of the server's slots for workers.  A quarter of
+ * them, two at least, stays free: for parallel queries, and for another run.
+ */
+static int
+most_processes(void)
+{
+	return Max(1, max_worker_processes - Max(2, max_worker_processes / 4));
+}
+
 Team *
 team_create(const Run *run, size_t bytes)
 {
 	Team	   *team = palloc0(sizeof(Team));
 
-	team->wanted = Max(1, Min(run->workers, LAT_MAX_RANKS));
+	team->wanted = Max(1, Min(run->workers, Min(most_processes(), LAT_MAX_RANKS)));
 	if (team->wanted == 1 || !create_shared(team, run, bytes))
 	{
 		team->wanted = 1;

@@ -197,7 +197,14 @@ store_run(Making *making)
 	RunHoldOut	train = {making->options.hold_out, making->options.core.seed, true};
 	RunHoldOut	dev = {making->options.hold_out, making->options.core.seed, false};
 	bool		held_out = making->rows[PART_DEV] == NULL && making->options.hold_out > 0;
+	LatStatus	status;
+	LatError	error;
 
+	status = lat_check_train_steps(&making->options.core,
+								   (int32_t) Min(making->rows[PART_TRAIN]->usable, PG_INT32_MAX),
+								   &error);
+	if (status != LAT_OK)
+		report_core_error(status, &error);
 	run_insert(run);
 	stored[PART_TRAIN] = run_rows_store(run, PART_TRAIN, making->rows[PART_TRAIN],
 										LAT_RECORD_EXAMPLE, making->renumber,

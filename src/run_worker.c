@@ -115,6 +115,23 @@ run_leader_pid(int64 run)
 	return 0;
 }
 
+bool
+run_any_leader(void)
+{
+	LockData   *locks = GetLockStatusData();
+	int			i;
+
+	for (i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+
+		if (lock->holdMask != 0 && lock->locktag.locktag_type == LOCKTAG_ADVISORY &&
+			lock->locktag.locktag_field4 == LOCK_FIELD4)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Take the run's lock, for as long as this process lives.  A leader of a run
  * that was dropped with its extension may hold it for another second.

@@ -22,4 +22,7 @@ extern bool run_register_leader(const LeaderOrder *order);
 /* Process that leads the run in this database; 0: none does. */
 extern int	run_leader_pid(int64 run);
 
+/* Does any run, of any database, have a leader? */
+extern bool run_any_leader(void);
+
 #endif							/* LAT_RUN_WORKER_H */

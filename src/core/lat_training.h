@@ -180,6 +180,7 @@ typedef enum LatWordMode
 #define LAT_TRAIN_PHASES 2		/* 0: fine-tuning; 1: LengthDrop */
 #define LAT_MAX_SUBMODELS 8
 #define LAT_MAX_RANKS 64
+#define LAT_MAX_STEPS 16777216	/* each process keeps 8 bytes a step */
 
 /* Every number of a run. lat_train_defaults fills in the paper's values. */
 typedef struct LatTrainOptions
@@ -209,6 +210,13 @@ extern void lat_train_defaults(const LatConfig *config, LatTask task, LatTrainOp
 
 /* LAT_BAD_ARGUMENT, naming the option, unless every value lies in its range. */
 extern LatStatus lat_check_train_options(const LatTrainOptions *options, LatError *error);
+
+/* Steps of a phase: whole batches, the last of an epoch may be smaller. */
+extern double lat_phase_steps(const LatTrainOptions *options, int32_t examples, int phase);
+
+/* LAT_BAD_ARGUMENT if so many examples make more than LAT_MAX_STEPS steps. */
+extern LatStatus lat_check_train_steps(const LatTrainOptions *options, int32_t examples,
+									   LatError *error);
 
 /*
  * The shared block of a run:

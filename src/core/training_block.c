@@ -69,6 +69,25 @@ lat_check_train_options(const LatTrainOptions *options, LatError *error)
 	return LAT_OK;
 }
 
+double
+lat_phase_steps(const LatTrainOptions *options, int32_t examples, int phase)
+{
+	return ceil(options->epochs[phase] * ceil((double) examples / options->batch) - 1e-9);
+}
+
+LatStatus
+lat_check_train_steps(const LatTrainOptions *options, int32_t examples, LatError *error)
+{
+	double		steps = lat_phase_steps(options, examples, 0) +
+		lat_phase_steps(options, examples, 1);
+
+	if (steps <= LAT_MAX_STEPS)
+		return LAT_OK;
+	return lat_hint(error, lat_fail(error, LAT_BAD_ARGUMENT, "the run would take %.0f steps, more "
+									"than %d", steps, LAT_MAX_STEPS),
+					"Ask for fewer epochs or a larger batch.");
+}
+
 /* ---- layout ------------------------------------------------------------------------------- */
 
 /* Where the next piece of the block goes. Doubles as they are hold every size below 2^53. */
@@ -156,6 +175,9 @@ lay_out(const LatTrainingSizes *sizes, const LatTrainOptions *options, LatTraini
 		return lat_fail(error, LAT_BAD_ARGUMENT, "a model without a head cannot be trained");
 	if (sizes->train_count < 1)
 		return lat_fail(error, LAT_BAD_ARGUMENT, "there are no examples to train on");
+	status = lat_check_train_steps(options, sizes->train_count, error);
+	if (status != LAT_OK)
+		return status;
 	if (options->max_tokens > config->positions)
 		return lat_fail(error, LAT_BAD_ARGUMENT, "max_tokens is %d, but the model reads at most %d",
 						options->max_tokens, config->positions);

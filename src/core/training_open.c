@@ -90,16 +90,22 @@ index_records(LatTrainer *trainer, LatError *error)
 	return LAT_OK;
 }
 
-/* Steps of the phases: whole batches, the last of an epoch may be smaller. */
-static void
-count_steps(LatTrainer *trainer)
+/* What weight decay has done to a parameter before each step: the logarithm of its shrinking. */
+static LatStatus
+sum_decay(LatTrainer *trainer, LatError *error)
 {
-	const LatTrainingBlock *block = trainer->block;
-	double		epoch = ceil((double) block->train_count / block->options.batch);
+	LatOptimizer *optimizer = &trainer->optimizer;
+	double	   *sums = optimizer->decay_sums;
 
-	for (int phase = 0; phase < LAT_TRAIN_PHASES; phase++)
-		trainer->optimizer.steps[phase] = (int64_t) ceil(block->options.epochs[phase] * epoch -
-														 1e-9);
+	sums[0] = 0;
+	for (int64_t step = 0; step < lat_total_steps(trainer); step++)
+	{
+		if (step % 65536 == 0 && trainer->host->interrupted(trainer->host->arg))
+			return lat_fail(error, LAT_INTERRUPTED, "training was interrupted");
+		sums[step + 1] = sums[step] +
+			log(1 - lat_learning_rate(optimizer, step) * trainer->block->options.decay);
+	}
+	return LAT_OK;
 }
 
 static LatStatus
@@ -117,7 +123,9 @@ open_trainer(LatTrainer *trainer, LatError *error)
 	optimizer->host = trainer->host;
 	optimizer->team = trainer->team;
 	optimizer->model = &trainer->model;
-	count_steps(trainer);
+	for (int phase = 0; phase < LAT_TRAIN_PHASES; phase++)
+		optimizer->steps[phase] = (int64_t) lat_phase_steps(&block->options, block->train_count,
+															phase);
 	trainer->tape.host = trainer->host;
 	trainer->tape.model = &trainer->model;
 	trainer->tape.trained = lat_block_floats(block, block->trained);
@@ -135,11 +143,7 @@ open_trainer(LatTrainer *trainer, LatError *error)
 	trainer->tape.slots = optimizer->slots = trainer->slots;
 	optimizer->words = trainer->words;
 	lat_list_parameters(optimizer);
-	optimizer->decay_sums[0] = 0;
-	for (int64_t step = 0; step < lat_total_steps(trainer); step++)
-		optimizer->decay_sums[step + 1] = optimizer->decay_sums[step] +
-			log(1 - lat_learning_rate(optimizer, step) * block->options.decay);
-	return LAT_OK;
+	return sum_decay(trainer, error);
 }
 
 LatStatus

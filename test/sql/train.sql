@@ -195,6 +195,7 @@ SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"epochs": [3, 5]}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"epochs": -1}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"epochs": 0, "lengthdrop_epochs": 0}')$$);
+SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'SELECT body, label FROM tickets, generate_series(1, 10)', '{"epochs": 10000, "batch": 1}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"batch": 1.5}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"batch": 1e300}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"embeddings": "Lazy"}')$$);

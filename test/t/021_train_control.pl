@@ -126,6 +126,14 @@ is(error_of($server, 'postgres', "SELECT lat_wait($run);"), '42704', 'a role tha
 is($server->safe_psql('postgres', 'SET ROLE stranger; SELECT count(*) FROM lat_run'), '0', 'and its runs are nobody else\'s');
 is($server->safe_psql('postgres', "SELECT lat_cancel($run)"), 'cancelled', 'a superuser can clear it away');
 
+# A run that finds no slot is waited for until another leaves its own.
+$server->append_conf('postgresql.conf', "max_worker_processes = 2\n");
+$server->restart;
+@runs = map { start_run($server, $_, epochs => 8, lengthdrop_epochs => 0) } ('first', 'second');
+is(run_state($server, $runs[1]), 'queued', 'the only slot is taken');
+is(wait_for_run($server, $runs[1]), 'done', 'until it is free');
+is(run_state($server, $runs[0]), 'done', 'because the other run has ended');
+
 # No slot for a worker.
 $server->append_conf('postgresql.conf', "max_worker_processes = 1\n");
 $server->restart;

@@ -599,6 +599,11 @@ test_options(Run *run)
 	options = run->options;
 	options.epochs[0] = options.epochs[1] = 0;
 	CHECK(lat_check_train_options(&options, &error) == LAT_BAD_ARGUMENT, "%s", error.message);
+	options.epochs[0] = LAT_MAX_STEPS / 1024;
+	options.epochs[1] = 0;
+	options.batch = 1;
+	CHECK(lat_check_train_steps(&options, 1024, &error) == LAT_OK &&
+		  lat_check_train_steps(&options, 1025, &error) == LAT_BAD_ARGUMENT, "%s", error.message);
 	options = run->options;
 	options.max_tokens = run->base.config.positions + 1;
 	CHECK(lat_training_size(&sizes, &options, &lazy, &error) == LAT_BAD_ARGUMENT, "%s",

@@ -31,6 +31,7 @@
 
 #define HEADER_FIELDS 4
 #define HEADER_BYTES (HEADER_FIELDS * sizeof(int32_t))
+#define CHECKED_AT_ONCE 1024	/* records of 512 tokens: a millisecond */
 
 typedef enum ExampleField
 {
@@ -203,14 +204,16 @@ check_question(const Reader *reader, size_t *size, LatError *error)
 }
 
 LatStatus
-lat_examples_index(const LatModel *model, LatRecordKind kind, void *bytes, size_t size,
-				   uint64_t *offsets, int32_t room, LatExamples *examples, LatError *error)
+lat_examples_index(const LatHost *host, const LatModel *model, LatExamples *examples,
+				   int32_t room, LatError *error)
 {
-	Reader		reader = {.config = &model->config,.fields = bytes,.left = size};
+	bool		questions = examples->kind == LAT_RECORD_QUESTION;
+	Reader		reader = {.config = &model->config,.fields = examples->bytes,
+	.left = examples->size};
 	size_t		record = 0;
 	LatStatus	status;
 
-	if (kind == LAT_RECORD_QUESTION && model->config.task != LAT_SPAN)
+	if (questions && model->config.task != LAT_SPAN)
 		return lat_fail(error, LAT_BAD_MODEL, "questions for a model of task \"%s\"",
 						lat_task_name((LatTask) model->config.task));
 	while (reader.left > 0)
@@ -219,18 +222,18 @@ lat_examples_index(const LatModel *model, LatRecordKind kind, void *bytes, size_
 			return lat_fail(error, LAT_BAD_MODEL, "there are more than %d examples", room);
 		if (reader.left < HEADER_BYTES)
 			return damaged(&reader, "it is cut off", error);
-		status = kind == LAT_RECORD_QUESTION ? check_question(&reader, &record, error)
+		if (reader.number % CHECKED_AT_ONCE == 0 && host->interrupted(host->arg))
+			return lat_fail(error, LAT_INTERRUPTED, "interrupted while examples were checked");
+		status = questions ? check_question(&reader, &record, error)
 			: check_example(&reader, &record, error);
 		if (status != LAT_OK)
 			return status;
-		offsets[reader.number++] = size - reader.left;
+		examples->offsets[reader.number++] = examples->size - reader.left;
 		reader.left -= record;
 		reader.fields += record / sizeof(int32_t);
 	}
-	*examples = (LatExamples) {
-		.kind = kind,.tags = kind == LAT_RECORD_EXAMPLE && model->config.task == LAT_TAG,
-		.count = reader.number,.bytes = bytes,.offsets = offsets
-	};
+	examples->tags = !questions && model->config.task == LAT_TAG;
+	examples->count = reader.number;
 	return LAT_OK;
 }
 
@@ -239,7 +242,7 @@ lat_examples_index(const LatModel *model, LatRecordKind kind, void *bytes, size_
 static int32_t *
 record_fields(const LatExamples *examples, int32_t i)
 {
-	void	   *record = examples->bytes + examples->offsets[i];
+	void	   *record = (uint8_t *) examples->bytes + examples->offsets[i];
 
 	return record;
 }

@@ -95,17 +95,18 @@ typedef struct LatExamples
 	LatRecordKind kind;
 	bool		tags;			/* examples carry labels */
 	int32_t		count;
-	uint8_t    *bytes;			/* writable: lat_label_examples fills in unknown targets */
-	const uint64_t *offsets;	/* (count) into bytes */
+	void	   *bytes;			/* writable: lat_label_examples fills in unknown targets */
+	size_t		size;			/* of bytes */
+	uint64_t   *offsets;		/* (count) into bytes */
 } LatExamples;
 
 /*
- * Find the records in bytes: offsets has room for `room` of them.  LAT_BAD_MODEL
- * unless they fill size exactly and every token id, label and length fits the model.
+ * Find the records: kind, bytes, size and offsets, with room for `room` of them,
+ * are given, the rest is filled in.  LAT_BAD_MODEL unless they fill size exactly
+ * and every token id, label and length fits the model; LAT_INTERRUPTED.
  */
-extern LatStatus lat_examples_index(const LatModel *model, LatRecordKind kind, void *bytes,
-									size_t size, uint64_t *offsets, int32_t room,
-									LatExamples *examples, LatError *error);
+extern LatStatus lat_examples_index(const LatHost *host, const LatModel *model,
+									LatExamples *examples, int32_t room, LatError *error);
 extern void lat_examples_get(const LatExamples *examples, int32_t i, LatExample *example);
 extern void lat_questions_get(const LatExamples *examples, int32_t i, LatQuestion *question);
 

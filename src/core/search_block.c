@@ -276,9 +276,11 @@ take_in(LatSearcher *searcher, LatError *error)
 	const LatModel *model = searcher->model;
 	LatStatus	status;
 
-	status = lat_examples_index(model, (LatRecordKind) block->kind, part(block, block->records_at),
-								block->record_bytes, searcher->offsets, block->count,
-								&searcher->examples, error);
+	searcher->examples = (LatExamples) {
+		.kind = (LatRecordKind) block->kind,.bytes = part(block, block->records_at),
+			.size = block->record_bytes,.offsets = searcher->offsets
+	};
+	status = lat_examples_index(searcher->host, model, &searcher->examples, block->count, error);
 	if (status != LAT_OK)
 		return status;
 	if (searcher->examples.count != block->count)

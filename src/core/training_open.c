@@ -8,6 +8,8 @@
 
 #include "train.h"
 
+#define LOOKED_AT_ONCE 16384	/* examples or steps: under a millisecond */
+
 static void
 carve_arrays(LatCarver *carver, LatTrainer *trainer)
 {
@@ -60,16 +62,22 @@ static LatStatus
 index_records(LatTrainer *trainer, LatError *error)
 {
 	LatTrainingBlock *block = trainer->block;
-	LatRecordKind kind = block->task == LAT_SPAN ? LAT_RECORD_QUESTION : LAT_RECORD_EXAMPLE;
-	LatStatus	status = lat_examples_index(&trainer->model, LAT_RECORD_EXAMPLE,
-											lat_block_at(block, block->train), block->train_bytes,
-											trainer->train_offsets, block->train_count,
-											&trainer->train, error);
+	LatStatus	status;
 
+	trainer->train = (LatExamples) {
+		.kind = LAT_RECORD_EXAMPLE,.bytes = lat_block_at(block, block->train),
+			.size = block->train_bytes,.offsets = trainer->train_offsets
+	};
+	trainer->dev = (LatExamples) {
+		.kind = block->task == LAT_SPAN ? LAT_RECORD_QUESTION : LAT_RECORD_EXAMPLE,
+			.bytes = lat_block_at(block, block->dev),.size = block->dev_bytes,
+			.offsets = trainer->dev_offsets
+	};
+	status = lat_examples_index(trainer->host, &trainer->model, &trainer->train,
+								block->train_count, error);
 	if (status == LAT_OK)
-		status = lat_examples_index(&trainer->model, kind, lat_block_at(block, block->dev),
-									block->dev_bytes, trainer->dev_offsets, block->dev_count,
-									&trainer->dev, error);
+		status = lat_examples_index(trainer->host, &trainer->model, &trainer->dev,
+									block->dev_count, error);
 	if (status != LAT_OK)
 		return status;
 	if (trainer->train.count != block->train_count || trainer->dev.count != block->dev_count)
@@ -80,6 +88,8 @@ index_records(LatTrainer *trainer, LatError *error)
 	{
 		LatExample	example;
 
+		if (i % LOOKED_AT_ONCE == 0 && trainer->host->interrupted(trainer->host->arg))
+			return lat_fail(error, LAT_INTERRUPTED, "training was interrupted");
 		lat_examples_get(&trainer->train, i, &example);
 		if (example.tokens > block->options.max_tokens)
 			return lat_fail(error, LAT_BAD_ARGUMENT, "example %d has %d tokens, max_tokens is %d", i,
@@ -100,7 +110,7 @@ sum_decay(LatTrainer *trainer, LatError *error)
 	sums[0] = 0;
 	for (int64_t step = 0; step < lat_total_steps(trainer); step++)
 	{
-		if (step % 65536 == 0 && trainer->host->interrupted(trainer->host->arg))
+		if (step % LOOKED_AT_ONCE == 0 && trainer->host->interrupted(trainer->host->arg))
 			return lat_fail(error, LAT_INTERRUPTED, "training was interrupted");
 		sums[step + 1] = sums[step] +
 			log(1 - lat_learning_rate(optimizer, step) * trainer->block->options.decay);

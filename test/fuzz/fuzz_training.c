@@ -44,7 +44,7 @@ open_models(void)
 /* ---- records ------------------------------------------------------------------------------ */
 
 static void
-evaluate(const LatModel *model, LatExamples *examples, uint64_t *offsets, size_t size)
+evaluate(const LatModel *model, LatExamples *examples)
 {
 	LatEngine	engine = {.host = &test.host,.kernels = lat_find_kernels("scalar")};
 	int32_t		count = examples->count < EVALUATED ? examples->count : EVALUATED;
@@ -59,8 +59,7 @@ evaluate(const LatModel *model, LatExamples *examples, uint64_t *offsets, size_t
 		REQUIRE(isfinite(outcomes[i].hits) && outcomes[i].multiply_adds >= 0 &&
 				2 * outcomes[i].hits <= outcomes[i].predicted + outcomes[i].actual + 1e-3f);
 	REQUIRE(lat_label_examples(&engine, model, examples, 0, count, references, &error) == LAT_OK);
-	REQUIRE(lat_examples_index(model, examples->kind, examples->bytes, size, offsets, RECORDS,
-							   examples, &error) == LAT_OK);
+	REQUIRE(lat_examples_index(&test.host, model, examples, RECORDS, &error) == LAT_OK);
 	lat_engine_release(&engine);
 	free(references);
 }
@@ -70,15 +69,15 @@ try_records(const LatModel *model, LatRecordKind kind, const uint8_t *data, size
 {
 	uint8_t    *bytes = malloc(size ? size : 1);	/* of its own, so that a read beyond is seen */
 	uint64_t	offsets[RECORDS];
-	LatExamples examples;
+	LatExamples examples = {.kind = kind,.bytes = bytes,.size = size,.offsets = offsets};
 	LatError	error = {"", ""};
 	LatStatus	status;
 
 	memcpy(bytes, data, size);
-	status = lat_examples_index(model, kind, bytes, size, offsets, RECORDS, &examples, &error);
+	status = lat_examples_index(&test.host, model, &examples, RECORDS, &error);
 	REQUIRE(status == LAT_OK || (status == LAT_BAD_MODEL && error.message[0]));
 	if (status == LAT_OK && (kind == LAT_RECORD_QUESTION) == (model->config.task == LAT_SPAN))
-		evaluate(model, &examples, offsets, size);
+		evaluate(model, &examples);
 	free(bytes);
 }
 

@@ -139,9 +139,11 @@ make_data(const char *directory, const char *name, LatPrecision precision, Data 
 			data->size += lat_example_size(&example);
 		}
 	}
-	if (!CHECK(lat_examples_index(&data->model, kind, data->bytes, data->size, data->offsets,
-								  EXAMPLES, &data->examples, &error) == LAT_OK, "%s: %s", name,
-			   error.message))
+	data->examples = (LatExamples) {
+		.kind = kind,.bytes = data->bytes,.size = data->size,.offsets = data->offsets
+	};
+	if (!CHECK(lat_examples_index(&test.host, &data->model, &data->examples, EXAMPLES,
+								  &error) == LAT_OK, "%s: %s", name, error.message))
 		exit(check_done("evaluate_test"));
 }
 
@@ -384,8 +386,8 @@ check_labels(LatEngine *engine, Data *data, float *references)
 							 &error) == LAT_OK &&
 		  lat_label_examples(engine, &data->model, &data->examples, 60, EXAMPLES - 60, references,
 							 &error) == LAT_OK, "labels: %s", error.message);
-	CHECK(lat_examples_index(&data->model, data->examples.kind, data->bytes, data->size,
-							 data->offsets, EXAMPLES, &data->examples, &error) == LAT_OK,
+	CHECK(lat_examples_index(&test.host, &data->model, &data->examples, EXAMPLES,
+							 &error) == LAT_OK,
 		  "labelled examples are valid: %s", error.message);
 	lat_evaluate(engine, &data->model, &data->examples, 0, EXAMPLES, NULL, 0, references, outcomes,
 				 &error);

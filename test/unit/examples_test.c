@@ -27,8 +27,10 @@ index_records(const LatModel *model, const Records *records, size_t size, int32_
 {
 	static uint64_t offsets[RECORDS];
 
-	return lat_examples_index(model, records->kind, records->bytes, size, offsets, room, examples,
-							  error);
+	*examples = (LatExamples) {
+		.kind = records->kind,.bytes = records->bytes,.size = size,.offsets = offsets
+	};
+	return lat_examples_index(&test.host, model, examples, room, error);
 }
 
 static const int32_t some_ids[T] = {2, 5, 6, 3, 7, 8, 3};
@@ -293,6 +295,20 @@ make_plain_examples(void)
 	return make_examples(false);
 }
 
+static void
+test_interrupt(const LatModel *model)
+{
+	Records		records = make_plain_examples();
+	LatExamples examples;
+	LatError	error;
+
+	test.interrupt_at = 1;
+	CHECK(index_records(model, &records, records.size, RECORDS, &examples,
+						&error) == LAT_INTERRUPTED, "%s", error.message);
+	test.interrupt_at = -1;
+	free(records.bytes);
+}
+
 int
 main(void)
 {
@@ -310,6 +326,7 @@ main(void)
 	test_sizes(&models[0], &models[1]);
 	test_mutations(&models[0], make_plain_examples);
 	test_mutations(&models[1], make_questions);
+	test_interrupt(&models[0]);
 	for (int i = 0; i < 5; i++)
 		free((void *) models[i].image);
 	CHECK(test.live == 0, "nothing leaks");

@@ -7,9 +7,17 @@
  * What it leaves is an fp32 image again, of which int8 is made for scoring.
  *
  * Section by section: what has the same form in both images is copied, and so
- * stays bit for bit what it was; other weights are read as inference reads them
- * (int8: code * scale) and coded as pack.c codes a checkpoint's (coding.c).  So
- * int8 from an fp32 image equals int8 packed from the checkpoint of those floats.
+ * stays bit for bit what it was; floats are coded as pack.c codes a checkpoint's
+ * (coding.c), so int8 from an fp32 image equals int8 packed from the checkpoint of
+ * those floats.
+ *
+ * A code becomes a float somewhere in its step, (code + u) * scale with |u| < 1/2,
+ * uniform: where the float that it was made of lay, for all one knows.  Without u
+ * all weights would lie on the grid that they are coded on again in the end, and
+ * training, which moves most of them by less than half a step, would be rounded
+ * away.  With u, moves survive in the mean (subtractive dither: Roberts, IRE Trans.
+ * Inf. Theory 8, 1962), and what was not trained gets its old code back: the
+ * largest weights of a scale, +-127, keep their values, and so the scale.
  *
  * A new head is the one of Hugging Face's classes: output weights ~ normal(0,
  * 0.02), biases 0; a classifier's dense layer is new as well, unless the base is
@@ -30,6 +38,8 @@
 
 #define POLL_ELEMENTS ((size_t) 1 << 18)	/* weights between two polls: about 1 ms */
 #define RANDOM_SITE 0x68656164u /* "head": no other user of the seed draws there */
+#define DITHER_SITE 0x64697468u /* "dith" */
+#define DITHER_RANGE 0.999f		/* of a step: rounding errors do not carry a weight out of it */
 #define NEW_WEIGHT_SIGMA 0.02
 #define NEW_WEIGHT_RANGE 2.0	/* in sigmas */
 
@@ -255,9 +265,26 @@ is_scale_usable(float scale)
 	return 127.0f * scale <= FLT_MAX;
 }
 
+/* Where in its step a weight lies; `unit`: the column or row that it is the i-th of. */
+static LatRandom
+begin_dither(LatSectionKind kind, uint32_t layer, size_t unit)
+{
+	return lat_random(0, (uint32_t) kind, layer, (uint32_t) unit, DITHER_SITE);
+}
+
+static float
+dithered(int8_t code, float scale, LatRandom dither, size_t i)
+{
+	float		u = (float) (lat_random_bits(dither, (uint32_t) i) >> 8) * 0x1p-24f - 0.5f;
+
+	if (code == 127 || code == -127)
+		u = 0;
+	return ((float) code + DITHER_RANGE * u) * scale;
+}
+
 /* Column of a linear as floats: row (K). */
 static bool
-read_column(const LatLinear *linear, int32_t column, float *row)
+read_column(const LatLinear *linear, int32_t column, LatRandom dither, float *row)
 {
 	size_t		lane = (size_t) (column % LAT_PANEL);
 	size_t		k = (size_t) linear->k;
@@ -271,7 +298,7 @@ read_column(const LatLinear *linear, int32_t column, float *row)
 		{
 			size_t		at = i / 4 * 4 * LAT_PANEL + lane * 4 + i % 4;
 
-			row[i] = (float) panel[at] * linear->scales[column];
+			row[i] = dithered(panel[at], linear->scales[column], dither, i);
 		}
 		return is_scale_usable(linear->scales[column]);
 	}
@@ -281,7 +308,8 @@ read_column(const LatLinear *linear, int32_t column, float *row)
 }
 
 static bool
-read_embedding_row(const LatEmbedding *embedding, size_t row_index, size_t width, float *row)
+read_embedding_row(const LatEmbedding *embedding, size_t row_index, size_t width,
+				   LatRandom dither, float *row)
 {
 	size_t		first = row_index * (size_t) embedding->stride;
 
@@ -290,7 +318,7 @@ read_embedding_row(const LatEmbedding *embedding, size_t row_index, size_t width
 		const int8_t *codes = (const int8_t *) embedding->codes + first;
 
 		for (size_t i = 0; i < width; i++)
-			row[i] = (float) codes[i] * embedding->scales[row_index];
+			row[i] = dithered(codes[i], embedding->scales[row_index], dither, i);
 		return is_scale_usable(embedding->scales[row_index]);
 	}
 	memcpy(row, (const float *) embedding->codes + first, width * sizeof(float));
@@ -337,7 +365,7 @@ convert_embedding(Converter *converter, const LatSection *section, uint8_t *byte
 						&target);
 	for (size_t i = 0; i < (size_t) from->rows; i++)
 	{
-		if (!read_embedding_row(from, i, target.width, converter->row))
+		if (!read_embedding_row(from, i, target.width, begin_dither(kind, 0, i), converter->row))
 			return too_large(kind, error);
 		lat_write_embedding_row(&target, i, converter->row);
 		if ((status = poll_host(converter, target.width, error)) != LAT_OK)
@@ -362,7 +390,9 @@ convert_linear(Converter *converter, const LatSection *section, uint8_t *bytes, 
 	{
 		if (column % piece >= columns)
 			continue;
-		if (!read_column(from, column, converter->row))
+		if (!read_column(from, column,
+						 begin_dither(kind, (uint32_t) section->layer, (size_t) column),
+						 converter->row))
 			return too_large(kind, error);
 		lat_write_column(&target, column, converter->row, converter->codes);
 		if ((status = poll_host(converter, (size_t) from->k, error)) != LAT_OK)

@@ -39,8 +39,8 @@ extern size_t lat_convert_size(const LatModel *base, const LatNewHead *head,
 
 /*
  * Write base as an image of this precision, with a new head or (NULL) with its
- * own.  int8 weights become floats exactly as inference reads them; fp32 from
- * fp32 copies.  image: 64-byte aligned, of that size; it passes lat_model_verify.
+ * own.  int8 weights become floats somewhere in their steps, to be trained, which
+ * give the same codes again; fp32 from fp32 copies.  image: 64-byte aligned, of that size; it passes lat_model_verify.
  */
 extern LatStatus lat_convert(const LatHost *host, const LatModel *base, const LatNewHead *head,
 							 LatPrecision precision, void *image, LatError *error);

@@ -1,6 +1,6 @@
 /*
  * convert_test.c
- *	  Images out of images: int8 from fp32 as from the checkpoint, floats as inference reads them,
+ *	  Images out of images: int8 from fp32 as from the checkpoint, floats within the steps of codes,
  *	  new heads, what is refused, without memory, interrupted at the n-th question.
  */
 #include "check.h"
@@ -78,40 +78,59 @@ test_bytes(void)
 	}
 }
 
-/* Weight (k, n) of an int8 linear; the element's place is written out anew here, from format.h. */
-static float
-coded_weight(const LatLinear *linear, int32_t k, int32_t n)
+/* Code of weight (k, n) of a linear; its place is written out anew here, from format.h. */
+static int8_t
+code_of(const LatLinear *linear, int32_t k, int32_t n)
 {
 	const int8_t *codes = linear->weights;
 
-	return (float) codes[((n / 16) * (linear->k_padded / 4) + k / 4) * 64 + n % 16 * 4 + k % 4] *
-		linear->scales[n];
+	return codes[((n / 16) * (linear->k_padded / 4) + k / 4) * 64 + n % 16 * 4 + k % 4];
 }
 
-static bool
-is_dequantized(const LatLinear *coded, const LatLinear *floats)
+/* Where weights lie in the steps of their codes. */
+typedef struct Steps
 {
-	bool		same = memcmp(coded->bias, floats->bias, (size_t) coded->n_padded * 4) == 0;
+	bool		inside;			/* all of them, and the largest in the middle */
+	double		count;
+	double		sum;
+	double		squares;
+} Steps;
 
+static void
+add_step(Steps *steps, int8_t code, float scale, float value)
+{
+	double		u = scale > 0 ? value / scale - code : 0;
+
+	steps->inside &= fabs(u) < 0.5 && (scale > 0 || value == 0) &&
+		(abs(code) != 127 || fabs(u) < 1e-4);
+	if (scale <= 0 || abs(code) == 127)
+		return;
+	steps->count++;
+	steps->sum += u;
+	steps->squares += u * u;
+}
+
+static void
+add_linear(Steps *steps, const LatLinear *coded, const LatLinear *floats)
+{
+	steps->inside &= memcmp(coded->bias, floats->bias, (size_t) coded->n_padded * 4) == 0;
 	for (int32_t n = 0; n < coded->n; n++)
 		for (int32_t k = 0; k < coded->k; k++)
-			same &= coded_weight(coded, k, n) ==
-				((const float *) floats->weights)[(n / 16 * coded->k + k) * 16 + n % 16];
-	return same;
+			add_step(steps, code_of(coded, k, n), coded->scales[n],
+					 ((const float *) floats->weights)[(n / 16 * coded->k + k) * 16 + n % 16]);
 }
 
-static bool
-is_embedding_dequantized(const LatEmbedding *coded, const LatEmbedding *floats)
+static void
+add_embedding(Steps *steps, const LatEmbedding *coded, const LatEmbedding *floats, int32_t width)
 {
-	bool		same = coded->rows == floats->rows && coded->stride == floats->stride;
-
-	for (int32_t i = 0; same && i < coded->rows * coded->stride; i++)
-		same = (float) ((const int8_t *) coded->codes)[i] * coded->scales[i / coded->stride] ==
-			((const float *) floats->codes)[i];
-	return same;
+	steps->inside &= coded->rows == floats->rows && coded->stride == floats->stride;
+	for (int32_t row = 0; steps->inside && row < coded->rows; row++)
+		for (int32_t i = 0; i < width; i++)
+			add_step(steps, ((const int8_t *) coded->codes)[row * coded->stride + i],
+					 coded->scales[row], ((const float *) floats->codes)[row * coded->stride + i]);
 }
 
-/* int8 becomes code * scale; coding that again gives the same codes, and scales to an ulp. */
+/* Floats lie anywhere in their codes' steps; coding them again gives the codes they were. */
 static void
 test_dequantized(void)
 {
@@ -121,32 +140,37 @@ test_dequantized(void)
 		LatModel	floats;
 		LatModel	again;
 		void	   *images[3];
+		Steps		steps = {.inside = true};
 		bool		same = true;
 
 		images[0] = checkpoint_open(&test, checkpoints[i], LAT_INT8, &coded);
 		images[1] = convert(&coded, NULL, LAT_FP32, &floats);
 		images[2] = convert(&floats, NULL, LAT_INT8, &again);
 		CHECK(memcmp(&coded.config, &floats.config, sizeof(LatConfig)) == 0, "same configuration");
-		CHECK(is_embedding_dequantized(&coded.words, &floats.words) &&
-			  is_embedding_dequantized(&coded.positions, &floats.positions) &&
-			  (coded.config.segments == 0 ||
-			   is_embedding_dequantized(&coded.segments, &floats.segments)),
-			  "%s: embeddings are code * scale", checkpoints[i]);
+		add_embedding(&steps, &coded.words, &floats.words, coded.config.embedding);
+		add_embedding(&steps, &coded.positions, &floats.positions, coded.config.embedding);
+		if (coded.config.segments > 0)
+			add_embedding(&steps, &coded.segments, &floats.segments, coded.config.embedding);
 		for (int l = 0; l < coded.config.layers; l++)
 		{
-			same &= is_dequantized(&coded.layers[l].qkv, &floats.layers[l].qkv) &&
-				is_dequantized(&coded.layers[l].attention_output,
-							   &floats.layers[l].attention_output) &&
-				is_dequantized(&coded.layers[l].feed_forward_in,
-							   &floats.layers[l].feed_forward_in) &&
-				is_dequantized(&coded.layers[l].feed_forward_out,
-							   &floats.layers[l].feed_forward_out);
+			const LatLayer *one = &coded.layers[l];
+			const LatLayer *two = &floats.layers[l];
+
+			add_linear(&steps, &one->qkv, &two->qkv);
+			add_linear(&steps, &one->attention_output, &two->attention_output);
+			add_linear(&steps, &one->feed_forward_in, &two->feed_forward_in);
+			add_linear(&steps, &one->feed_forward_out, &two->feed_forward_out);
 		}
 		if (coded.head_dense.weights)
-			same &= is_dequantized(&coded.head_dense, &floats.head_dense);
+			add_linear(&steps, &coded.head_dense, &floats.head_dense);
 		if (coded.embedding_projection.weights)
-			same &= is_dequantized(&coded.embedding_projection, &floats.embedding_projection);
-		CHECK(same, "%s: linears are code * scale", checkpoints[i]);
+			add_linear(&steps, &coded.embedding_projection, &floats.embedding_projection);
+		CHECK(steps.inside, "%s: weights lie in the steps of their codes", checkpoints[i]);
+		CHECK(fabs(steps.sum / steps.count) < 5 / sqrt(12 * steps.count) &&
+			  fabs(12 * steps.squares / steps.count - 1) < 0.02,
+			  "%s: anywhere in them: mean %.4f, variance %.4f of 1/12, %.0f weights",
+			  checkpoints[i], steps.sum / steps.count, 12 * steps.squares / steps.count,
+			  steps.count);
 		for (int l = 0; l < coded.config.layers; l++)
 		{
 			const LatLinear *one = &coded.layers[l].feed_forward_in;
@@ -161,6 +185,48 @@ test_dequantized(void)
 		for (int j = 0; j < 3; j++)
 			free(images[j]);
 	}
+}
+
+/* Training moves weights by a tenth of a step: in int8 a tenth of them moves by a whole one. */
+static void
+test_moves(void)
+{
+	LatModel	coded;
+	LatModel	floats;
+	LatModel	moved;
+	void	   *images[3];
+	double		sum = 0;
+	double		count = 0;
+
+	images[0] = checkpoint_open(&test, "classify", LAT_INT8, &coded);
+	images[1] = convert(&coded, NULL, LAT_FP32, &floats);
+	for (int l = 0; l < coded.config.layers; l++)
+	{
+		const LatLinear *one = &coded.layers[l].feed_forward_in;
+		float	   *weights = (float *) floats.layers[l].feed_forward_in.weights;
+
+		for (int32_t n = 0; n < one->n; n++)
+			for (int32_t k = 0; k < one->k; k++)
+				if (abs(code_of(one, k, n)) < 120)
+					weights[(n / 16 * one->k + k) * 16 + n % 16] += 0.1f * one->scales[n];
+	}
+	images[2] = convert(&floats, NULL, LAT_INT8, &moved);
+	for (int l = 0; l < coded.config.layers; l++)
+	{
+		const LatLinear *one = &coded.layers[l].feed_forward_in;
+
+		for (int32_t n = 0; n < one->n; n++)
+			for (int32_t k = 0; k < one->k; k++)
+				if (abs(code_of(one, k, n)) < 120)
+				{
+					sum += code_of(&moved.layers[l].feed_forward_in, k, n) - code_of(one, k, n);
+					count++;
+				}
+	}
+	CHECK(fabs(sum / count - 0.1) < 5 * sqrt(0.09 / count), "a move of 0.1 is one of %.3f in int8",
+		  sum / count);
+	for (int j = 0; j < 3; j++)
+		free(images[j]);
 }
 
 /* ---- heads -------------------------------------------------------------------------------- */
@@ -424,6 +490,7 @@ main(void)
 	test_host_init(&test);
 	test_bytes();
 	test_dequantized();
+	test_moves();
 	test_heads();
 	test_distribution();
 	test_refused();

@@ -378,7 +378,7 @@ CREATE TABLE @extschema@.lat_run_log (
 COMMENT ON TABLE @extschema@.lat_run_log IS 'how runs went, about a row a second; a run''s owner sees its rows';
 COMMENT ON COLUMN @extschema@.lat_run_log.epoch IS 'epochs done in this phase';
 COMMENT ON COLUMN @extschema@.lat_run_log.step IS 'steps done, of steps in all; a search counts iterations';
-COMMENT ON COLUMN @extschema@.lat_run_log.quality IS 'accuracy or F1 on dev, of the model in full';
+COMMENT ON COLUMN @extschema@.lat_run_log.quality IS 'accuracy or F1 in percent: in training on dev, of the fp32 model in full; in a search of the best configuration, on the half of the data that selects, and in the last row on the other half';
 COMMENT ON COLUMN @extschema@.lat_run_log.quality_smallest IS 'the same, of the smallest sub-model';
 COMMENT ON COLUMN @extschema@.lat_run_log.hypervolume IS 'of a search: area under the frontier';
 
@@ -427,6 +427,7 @@ COMMENT ON COLUMN @extschema@.lat_run.pid IS 'the background worker that leads t
 COMMENT ON COLUMN @extschema@.lat_run.options IS 'every option, given or not';
 COMMENT ON COLUMN @extschema@.lat_run.rows_skipped IS 'rows of the queries that are not used, by reason';
 COMMENT ON COLUMN @extschema@.lat_run.rows_truncated IS 'rows that are used, but were cut at the maximum length';
+COMMENT ON COLUMN @extschema@.lat_run.quality IS 'in percent, as in the last row of lat_run_log';
 COMMENT ON COLUMN @extschema@.lat_run.workers IS 'processes wanted; processes says how many there are';
 COMMENT ON COLUMN @extschema@.lat_run.checkpoint_bytes IS 'disk that the latest checkpoint takes';
 
@@ -443,7 +444,7 @@ CREATE VIEW @extschema@.lat_progress AS
 			ORDER BY o.seq DESC LIMIT 1) q ON true
 	WHERE r.state OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'interrupted']);
 COMMENT ON VIEW @extschema@.lat_progress IS 'runs that have not ended, and how far they are';
-COMMENT ON COLUMN @extschema@.lat_progress.quality IS 'latest quality on dev, of the model in full';
+COMMENT ON COLUMN @extschema@.lat_progress.quality IS 'latest quality in percent, as in lat_run_log';
 COMMENT ON COLUMN @extschema@.lat_progress.eta IS 'when the run will end, at its present speed';
 
 ALTER TABLE @extschema@.lat_run_log ENABLE ROW LEVEL SECURITY;

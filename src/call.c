@@ -115,13 +115,6 @@ clip_budget(double budget)
 	return Min(budget, setting_max_budget);
 }
 
-void
-call_check(LatStatus status, const LatError *error)
-{
-	if (status != LAT_OK)
-		report_core_error(status, error);
-}
-
 /* ---- resolving ---------------------------------------------------------------------------- */
 
 /* The task's default; ERROR if there is none. */

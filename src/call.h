@@ -145,7 +145,4 @@ extern const float *call_logits(Call *call, CallText *first, CallText *second);
 /* real[] of these values, in the current memory context. */
 extern ArrayType *real_array(const float *values, size_t count);
 
-/* ERROR with the core's message unless status is LAT_OK. */
-extern void call_check(LatStatus status, const LatError *error);
-
 #endif							/* LAT_CALL_H */

@@ -53,7 +53,7 @@ run_sequence(Call *call, const CallSequence *sequence, float *output)
 	instr_time	duration;
 
 	INSTR_TIME_SET_CURRENT(start);
-	call_check(lat_forward(call->engine, call->model, &batch, output, sequence->trace, &error),
+	core_check(lat_forward(call->engine, call->model, &batch, output, sequence->trace, &error),
 			   &error);
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);

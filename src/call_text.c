@@ -155,7 +155,7 @@ call_tokenize(Call *call, CallText *argument, int32 limit)
 
 		read_slice(argument, size);
 		utf8 = as_utf8(argument, &utf8_size);
-		call_check(lat_tokenize_text(&call->host, call->model, utf8, utf8_size,
+		core_check(lat_tokenize_text(&call->host, call->model, utf8, utf8_size,
 									 !argument->whole, limit, &argument->tokens, &error), &error);
 		if (argument->whole || argument->tokens.count >= limit)
 			return;
@@ -201,7 +201,7 @@ call_build_input_within(Call *call, CallText *first, CallText *second, int32 mos
 				call_tokenize(call, second, limit);
 		}
 	}
-	call_check(lat_build_input(&call->host, call->model, &first->tokens,
+	core_check(lat_build_input(&call->host, call->model, &first->tokens,
 							   second ? &second->tokens : NULL, most, input, &error), &error);
 }
 

@@ -152,3 +152,10 @@ report_core_error(LatStatus status, const LatError *error)
 			 hint[0] ? errhint("%s", hint) : 0));
 	pg_unreachable();
 }
+
+void
+core_check(LatStatus status, const LatError *error)
+{
+	if (status != LAT_OK)
+		report_core_error(status, error);
+}

@@ -121,7 +121,7 @@ explicit_lengths(const Call *call, ArrayType *array, int32 tokens)
 	LatError	error;
 	double		fraction;
 
-	call_check(lat_check_lengths(config, lengths, count, &error), &error);
+	core_check(lat_check_lengths(config, lengths, count, &error), &error);
 	for (int i = 0; i < count; i++)
 		lengths[i] = Min(lengths[i], tokens);
 	fraction = lat_cost(config, tokens, lengths, false) / lat_cost(config, tokens, NULL, false);

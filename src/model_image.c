@@ -23,21 +23,14 @@
  */
 #define LEAST_BLOCK_BYTES ((size_t) 33 * 1024 * 1024)
 
-static void
-check(LatStatus status, const LatError *error)
-{
-	if (status != LAT_OK)
-		report_core_error(status, error);
-}
-
 static LatModel *
 open_image(const void *content, size_t size)
 {
 	LatModel   *model = palloc(sizeof(LatModel));
 	LatError	error;
 
-	check(lat_model_open(content, size, model, &error), &error);
-	check(lat_model_verify(host_current(), model, &error), &error);
+	core_check(lat_model_open(content, size, model, &error), &error);
+	core_check(lat_model_verify(host_current(), model, &error), &error);
 	return model;
 }
 
@@ -52,13 +45,13 @@ convert_image(const LatModel *model, LatPrecision precision, size_t *size)
 	{
 		lat_fail(&error, LAT_UNSUPPORTED, "the model is stored in precision %s only",
 				 lat_precision_name(model->precision));
-		check(lat_hint(&error, LAT_UNSUPPORTED,
-					   "Set lat.precision to %s, or import the checkpoint it was made from.",
-					   lat_precision_name(model->precision)), &error);
+		core_check(lat_hint(&error, LAT_UNSUPPORTED,
+							"Set lat.precision to %s, or import the checkpoint it was made from.",
+							lat_precision_name(model->precision)), &error);
 	}
 	*size = lat_convert_size(model, NULL, precision);
 	image = host_allocate_aligned(Max(*size, LEAST_BLOCK_BYTES));
-	check(lat_convert(host_current(), model, NULL, precision, image, &error), &error);
+	core_check(lat_convert(host_current(), model, NULL, precision, image, &error), &error);
 	return image;
 }
 
@@ -69,10 +62,10 @@ pack_source(const char *content, LatPrecision precision, size_t *size)
 	LatError	error;
 	void	   *image;
 
-	check(lat_packer_open(host_current(), content, *size, precision, &packer, &error), &error);
+	core_check(lat_packer_open(host_current(), content, *size, precision, &packer, &error), &error);
 	*size = lat_packer_image_size(packer);
 	image = host_allocate_aligned(Max(*size, LEAST_BLOCK_BYTES));
-	check(lat_packer_write(packer, image, &error), &error);
+	core_check(lat_packer_write(packer, image, &error), &error);
 	return image;
 }
 

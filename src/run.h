@@ -258,7 +258,7 @@ typedef struct RunProgress
 	double		loss;
 	double		learning_rate;
 	double		gradient_norm;
-	double		quality;		/* of the model in full on dev; or of the best candidate */
+	double		quality;		/* in percent: of the model in full on dev; or of the best candidate */
 	double		quality_smallest;	/* of the smallest sub-model */
 	int32		candidates;		/* search */
 	int32		abandoned;

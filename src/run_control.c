@@ -117,7 +117,7 @@ end_transaction(XactEvent event, void *arg)
 			if (pending != NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot prepare a transaction that began a run"),
+						 errmsg("cannot prepare a transaction that began or cancelled a run"),
 						 errhint("Commit it, without PREPARE TRANSACTION.")));
 			break;
 		case XACT_EVENT_COMMIT:

@@ -190,7 +190,7 @@ has_tokens(RecordMaker *maker, const char *utf8)
 	LatTokens	tokens = {0};
 	LatError	error;
 
-	call_check(lat_tokenize_text(&maker->call.host, maker->call.model, utf8, strlen(utf8), false,
+	core_check(lat_tokenize_text(&maker->call.host, maker->call.model, utf8, strlen(utf8), false,
 								 1, &tokens, &error), &error);
 	return tokens.count > 0;
 }
@@ -278,7 +278,7 @@ append_word(RecordMaker *maker, const char *word, LatTokens *all, int32 **labels
 	LatError	error;
 	int32		i;
 
-	call_check(lat_tokenize_text(&maker->call.host, maker->call.model, word, strlen(word), false,
+	core_check(lat_tokenize_text(&maker->call.host, maker->call.model, word, strlen(word), false,
 								 LAT_ALL_TOKENS, &tokens, &error), &error);
 	while (all->count + tokens.count > all->capacity)
 	{
@@ -355,7 +355,7 @@ make_words(RecordMaker *maker, const Datum *values)
 	}
 	if (tokens.count == 0)
 		return SKIP_EMPTY;
-	call_check(lat_build_input(&maker->call.host, maker->call.model, &tokens, NULL,
+	core_check(lat_build_input(&maker->call.host, maker->call.model, &tokens, NULL,
 							   maker->rows->reader.max_tokens, &input, &error), &error);
 	labels = palloc(input.tokens * sizeof(int32));
 	for (i = 0; i < input.tokens; i++)
@@ -515,9 +515,9 @@ record_cut_windows(const LatModel *model, const LatQuestion *question, int32 max
 	int32		from = 0;
 	int64		windows = 0;
 
-	call_check(lat_tokenize_text(host, model, question->question, question->question_bytes,
+	core_check(lat_tokenize_text(host, model, question->question, question->question_bytes,
 								 false, LAT_SPAN_QUESTION, &asked, &error), &error);
-	call_check(lat_tokenize_text(host, model, question->context, question->context_bytes,
+	core_check(lat_tokenize_text(host, model, question->context, question->context_bytes,
 								 false, LAT_ALL_TOKENS, &context, &error), &error);
 	question_tokens = Min(asked.count, Min(LAT_SPAN_QUESTION, max_tokens / 4));
 	room = max_tokens - question_tokens - 3;

@@ -222,8 +222,11 @@ read_rows(const Run *run, const LatModel *model, RunShape shape)
 				 errmsg("the data query gives %lld rows that can be used, too few",
 						(long long) rows->usable),
 				 errdetail("It returned %lld rows.", (long long) rows->read),
-				 errhint("One half of the rows selects configurations, the other half tells "
-						 "how good they are; some hundreds are sensible.")));
+				 rows->skipped[SKIP_UNKNOWN_LABEL] > 0
+				 ? errhint("The second column holds labels; of pairs of texts without labels it is "
+						   "the second text, if option \"input\" is \"pair\".")
+				 : errhint("One half of the rows selects configurations, the other half tells "
+						   "how good they are; some hundreds are sensible.")));
 	return rows;
 }
 

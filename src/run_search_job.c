@@ -41,13 +41,6 @@ core_block(void *block)
 	return (char *) block + CORE_OFFSET;
 }
 
-static void
-check(LatStatus status, const LatError *error)
-{
-	if (status != LAT_OK)
-		report_core_error(status, error);
-}
-
 /* ---- leader: the block -------------------------------------------------------------------- */
 
 typedef struct SearchPlan
@@ -71,8 +64,8 @@ search_plan(const Run *run, size_t *bytes)
 	model = model_cache_get(run->base_digest, LAT_INT8);
 	search_options_read(&model->config, run->options, &plan->options);
 	plan->data = run_data_size(run, PART_TRAIN);
-	check(lat_search_size(model, &plan->options.core, plan->data.bytes,
-						  (int32) plan->data.records, bytes, &error), &error);
+	core_check(lat_search_size(model, &plan->options.core, plan->data.bytes,
+							   (int32) plan->data.records, bytes, &error), &error);
 	*bytes += CORE_OFFSET;
 	return plan;
 }
@@ -88,11 +81,11 @@ search_create(const Run *run, void *plan_pointer, void *block)
 
 	strlcpy(header->digest, run->base_digest, sizeof(header->digest));
 	header->precision = plan->options.precision;
-	check(lat_search_create(core_block(block), model, &plan->options.core,
-							model->config.task == LAT_SPAN ? LAT_RECORD_QUESTION
-							: LAT_RECORD_EXAMPLE,
-							plan->data.bytes, (int32) plan->data.records,
-							plan->options.against == AGAINST_LABELS, &records, &error), &error);
+	core_check(lat_search_create(core_block(block), model, &plan->options.core,
+								 model->config.task == LAT_SPAN ? LAT_RECORD_QUESTION
+								 : LAT_RECORD_EXAMPLE,
+								 plan->data.bytes, (int32) plan->data.records,
+								 plan->options.against == AGAINST_LABELS, &records, &error), &error);
 	run_data_load(run, PART_TRAIN, records, plan->data.bytes);
 }
 
@@ -132,30 +125,35 @@ search_open(const LatHost *host, const LatKernels *kernels, const LatTeam *team,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("packed model %.12s has gone", header->digest),
 				 errdetail("It was replaced or dropped just now.")));
-	check(lat_model_open(opened->file.map, opened->file.image_size, &opened->model, &error),
-		  &error);
-	check(lat_searcher_open(host, kernels, team, &opened->model, core_block(block),
-							&opened->searcher, &error), &error);
+	core_check(lat_model_open(opened->file.map, opened->file.image_size, &opened->model, &error),
+			   &error);
+	core_check(lat_searcher_open(host, kernels, team, &opened->model, core_block(block),
+								 &opened->searcher, &error), &error);
 	lat_searcher_set_clock(opened->searcher, milliseconds_now);
 	return opened;
 }
 
-/* Quality of the best candidate, on the half that selects. */
+/*
+ * Quality in percent of the candidate that is the best on the half that selects:
+ * on that half, which flatters it, and in the end on the other.
+ */
 static double
-best_quality(const LatSearcher *searcher)
+best_quality(const LatSearcher *searcher, bool finished)
 {
 	const LatCandidate *candidates;
-	double		best = NAN;
+	const LatCandidate *best = NULL;
 	int32		count;
 	int32		i;
 
 	candidates = lat_search_candidates(searcher, &count);
 	for (i = 0; i < count; i++)
 	{
-		if (candidates[i].frontier && !(candidates[i].selection <= best))
-			best = candidates[i].selection;
+		if (candidates[i].frontier && (best == NULL || candidates[i].selection > best->selection))
+			best = &candidates[i];
 	}
-	return best;
+	if (best == NULL)
+		return NAN;
+	return 100 * (finished ? best->quality : best->selection);
 }
 
 static bool
@@ -165,7 +163,7 @@ search_step(void *opened_pointer, RunProgress *progress)
 	LatSearchReport report;
 	LatError	error;
 
-	check(lat_search_step(opened->searcher, &report, &error), &error);
+	core_check(lat_search_step(opened->searcher, &report, &error), &error);
 	progress->phase = report.iteration == 0 ? "constant ratios" : "evolution";
 	progress->epoch = progress->loss = progress->learning_rate = NAN;
 	progress->gradient_norm = progress->quality_smallest = NAN;
@@ -173,7 +171,7 @@ search_step(void *opened_pointer, RunProgress *progress)
 	progress->steps = report.iterations + 1;
 	progress->examples = report.examples;
 	progress->work_left = progress->steps - progress->step;
-	progress->quality = best_quality(opened->searcher);
+	progress->quality = best_quality(opened->searcher, report.finished);
 	progress->candidates = report.candidates;
 	progress->abandoned = report.abandoned;
 	progress->hypervolume = report.hypervolume;

@@ -88,7 +88,8 @@ read_query(Making *making, const char *name, const char *query)
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("the %s query gives no row that can be used", name),
 				 errdetail("Rows returned: %lld.", (long long) rows->read),
-				 errhint("A row needs texts and labels that are neither null nor empty.")));
+				 errhint("A row needs texts and labels that are neither null nor empty; a dev row "
+						 "needs a label that occurs in training.")));
 	return rows;
 }
 
@@ -197,18 +198,14 @@ store_run(Making *making)
 	RunHoldOut	train = {making->options.hold_out, making->options.core.seed, true};
 	RunHoldOut	dev = {making->options.hold_out, making->options.core.seed, false};
 	bool		held_out = making->rows[PART_DEV] == NULL && making->options.hold_out > 0;
-	LatStatus	status;
 	LatError	error;
 
-	status = lat_check_train_steps(&making->options.core,
-								   (int32_t) Min(making->rows[PART_TRAIN]->usable, PG_INT32_MAX),
-								   &error);
-	if (status != LAT_OK)
-		report_core_error(status, &error);
 	run_insert(run);
 	stored[PART_TRAIN] = run_rows_store(run, PART_TRAIN, making->rows[PART_TRAIN],
 										LAT_RECORD_EXAMPLE, making->renumber,
 										held_out ? &train : NULL);
+	core_check(lat_check_train_steps(&making->options.core, (int32_t) stored[PART_TRAIN].records,
+									 &error), &error);
 	if (making->rows[PART_DEV] || held_out)
 		stored[PART_DEV] = run_rows_store(run, PART_DEV,
 										  making->rows[held_out ? PART_TRAIN : PART_DEV],

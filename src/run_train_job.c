@@ -14,13 +14,6 @@
 
 static const char *const phase_names[LAT_TRAIN_PHASES] = {"fine-tuning", "LengthDrop"};
 
-static void
-check(LatStatus status, const LatError *error)
-{
-	if (status != LAT_OK)
-		report_core_error(status, error);
-}
-
 /* ---- leader: the block -------------------------------------------------------------------- */
 
 typedef struct TrainPlan
@@ -50,7 +43,7 @@ train_plan(const Run *run, size_t *bytes)
 				 errhint("Cancel the run with lat_cancel(%lld) and begin anew.",
 						 (long long) run->id)));
 	image = model_image_build_base(run->base_digest, &image_size);
-	check(lat_model_open(image, image_size, &plan->base, &error), &error);
+	core_check(lat_model_open(image, image_size, &plan->base, &error), &error);
 	if (!catalog_parse_task(run->task, &task))
 		elog(ERROR, "run %lld has an unknown task \"%s\"", (long long) run->id, run->task);
 	train_options_read(&plan->base.config, task, run->options, &plan->options);
@@ -65,7 +58,7 @@ train_plan(const Run *run, size_t *bytes)
 	plan->sizes.train_count = (int32_t) train.records;
 	plan->sizes.dev_bytes = dev.bytes;
 	plan->sizes.dev_count = (int32_t) dev.records;
-	check(lat_training_size(&plan->sizes, &plan->options.core, bytes, &error), &error);
+	core_check(lat_training_size(&plan->sizes, &plan->options.core, bytes, &error), &error);
 	return plan;
 }
 
@@ -77,8 +70,8 @@ train_create(const Run *run, void *plan_pointer, void *block)
 	void	   *train;
 	void	   *dev;
 
-	check(lat_training_create(host_current(), block, &plan->sizes, &plan->options.core,
-							  &train, &dev, &error), &error);
+	core_check(lat_training_create(host_current(), block, &plan->sizes, &plan->options.core,
+								   &train, &dev, &error), &error);
 	run_data_load(run, PART_TRAIN, train, plan->sizes.train_bytes);
 	if (plan->sizes.dev_count > 0)
 		run_data_load(run, PART_DEV, dev, plan->sizes.dev_bytes);
@@ -92,7 +85,7 @@ train_open(const LatHost *host, const LatKernels *kernels, const LatTeam *team, 
 	LatTrainer *trainer;
 	LatError	error;
 
-	check(lat_trainer_open(host, kernels, team, block, &trainer, &error), &error);
+	core_check(lat_trainer_open(host, kernels, team, block, &trainer, &error), &error);
 	return trainer;
 }
 
@@ -103,14 +96,16 @@ train_step(void *trainer, RunProgress *progress)
 	LatTrainReport report;
 	LatError	error;
 
-	check(lat_train_step(trainer, &report, &error), &error);
+	core_check(lat_train_step(trainer, &report, &error), &error);
 	if (report.finished)
-		check(lat_train_finish(trainer, &error), &error);
+		core_check(lat_train_finish(trainer, &error), &error);
 	progress->milestone = report.epoch_ended || report.finished;
 	progress->quality = progress->quality_smallest = NAN;
 	if (progress->milestone)
-		check(lat_train_evaluate(trainer, &progress->quality, &progress->quality_smallest,
-								 &error), &error);
+		core_check(lat_train_evaluate(trainer, &progress->quality, &progress->quality_smallest,
+									  &error), &error);
+	progress->quality *= 100;
+	progress->quality_smallest *= 100;
 	progress->phase = phase_names[report.phase];
 	progress->epoch = report.epoch;
 	progress->step = report.step;
@@ -133,7 +128,7 @@ train_store(const Run *run, void *trainer)
 	NewModel	model = {.content = (const char *) trained->image,.size = trained->image_size};
 	LatError	error;
 
-	check(lat_model_verify(host_current(), trained, &error), &error);
+	core_check(lat_model_verify(host_current(), trained, &error), &error);
 	store_describe(&model, trained);
 	store_lock();
 	store_model(run->model, &model);

@@ -214,6 +214,8 @@ settle_session(void)
 	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET,
 					PGC_S_SESSION);
 	SetConfigOption("lock_timeout", "0", PGC_USERSET, PGC_S_SESSION);
+	if (GetConfigOption("transaction_timeout", true, false))	/* since 17 */
+		SetConfigOption("transaction_timeout", "0", PGC_USERSET, PGC_S_SESSION);
 	SetConfigOption("row_security", "on", PGC_USERSET, PGC_S_SESSION);
 }
 

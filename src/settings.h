@@ -37,4 +37,7 @@ extern const char *clip_for_message(const char *text);
 extern void report_core_error(LatStatus status, const LatError *error)
 			__attribute__((noreturn));
 
+/* The same unless the status is LAT_OK. */
+extern void core_check(LatStatus status, const LatError *error);
+
 #endif							/* LAT_SETTINGS_H */

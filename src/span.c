@@ -31,7 +31,7 @@ search_answer(Call *call, CallText *question, CallText *context, LatSpan *span)
 	call_tokenize(call, question, LAT_SPAN_QUESTION + 1);
 	call_tokenize(call, context, LAT_ALL_TOKENS);
 	INSTR_TIME_SET_CURRENT(start);
-	call_check(lat_answer_question(call->engine, call->model, &question->tokens,
+	core_check(lat_answer_question(call->engine, call->model, &question->tokens,
 								   &context->tokens, call->lengths, call->reference_length,
 								   span, &error), &error);
 	INSTR_TIME_SET_CURRENT(duration);

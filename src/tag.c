@@ -72,7 +72,7 @@ lat_tag(PG_FUNCTION_ARGS)
 	sequence.lengths = call_lengths(&call, sequence.input.tokens);
 	logits = call_forward(&call, &sequence, &floats);
 	tags = palloc(sizeof(LatTag) * sequence.input.tokens);
-	call_check(lat_decode_tags(&call.host, call.model, &sequence.input, &input.tokens, logits,
+	core_check(lat_decode_tags(&call.host, call.model, &sequence.input, &input.tokens, logits,
 							   tags, &count, &error), &error);
 	put_tags(&call, &input, tags, count, &rows);
 	call_end(&call);

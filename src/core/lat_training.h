@@ -280,7 +280,7 @@ typedef struct LatTrainReport
 } LatTrainReport;
 
 /*
- * One step of the whole team.  LAT_BAD_MODEL if the loss is not finite;
+ * One step of the whole team.  LAT_BAD_ARGUMENT if the loss is not finite;
  * LAT_INTERRUPTED if the team gave up.  Where none is left it only reports.
  */
 extern LatStatus lat_train_step(LatTrainer *trainer, LatTrainReport *report, LatError *error);

@@ -388,7 +388,7 @@ lat_optimizer_step(LatOptimizer *optimizer, int64_t step, double *norm, LatError
 	*norm = sqrt(sum);
 	if (!isfinite(*norm))
 		return lat_hint(error,
-						lat_fail(error, LAT_BAD_MODEL, "the gradient is not finite in step %lld",
+						lat_fail(error, LAT_BAD_ARGUMENT, "the gradient is not finite in step %lld",
 								 (long long) step),
 						"The training diverges: choose a lower learning rate.");
 	if (most > 0 && *norm > most)

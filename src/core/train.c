@@ -174,7 +174,7 @@ step_team(LatTrainer *trainer, int64_t step, LatError *error)
 	for (int rank = 0; rank < trainer->optimizer.ranks; rank++)
 		loss += losses[rank];
 	if (!isfinite(loss))
-		return lat_hint(error, lat_fail(error, LAT_BAD_MODEL, "the loss is not finite in step %lld",
+		return lat_hint(error, lat_fail(error, LAT_BAD_ARGUMENT, "the loss is not finite in step %lld",
 										(long long) step),
 						"The training diverges: choose a lower learning rate.");
 	status = lat_optimizer_step(&trainer->optimizer, step, &norm, error);

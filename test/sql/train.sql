@@ -47,7 +47,7 @@ SELECT lat_train('tickets', 'tiny', 'classify', 'SELECT body, label FROM tickets
 SELECT lat_wait(:run);
 SELECT count(*) > 95 AS learnt FROM tickets WHERE id > 500 AND lat_classify(body, model => 'tickets') = label;
 SELECT model, base, kind, task, state, resumed, rows, rows_truncated, rows_skipped, train_examples, dev_examples,
-	query, digest = (SELECT digest FROM lat_model WHERE name = 'tickets') AS digest, quality > 0.9 AS learnt, quality_smallest > 0.9 AS also_small, error, started > created AS started,
+	query, digest = (SELECT digest FROM lat_model WHERE name = 'tickets') AS digest, quality > 90 AS learnt, quality_smallest > 90 AS also_small, error, started > created AS started,
 	finished > started AS finished
 FROM lat_run WHERE run = :run;
 SELECT owner = current_user AS mine, pid, checkpoint_bytes FROM lat_run WHERE run = :run;
@@ -56,7 +56,7 @@ SELECT name, task, labels, precision FROM lat_model ORDER BY name;
 SELECT * FROM lat_default ORDER BY task;
 
 -- its history, and nothing left behind
-SELECT phase, round(epoch) AS epoch, step, steps, loss > 0 AS loss, quality > 0.3 AS quality, learning_rate < 0.003 AS rate
+SELECT phase, round(epoch) AS epoch, step, steps, loss > 0 AS loss, quality > 30 AS quality, learning_rate < 0.003 AS rate
 FROM lat_run_log WHERE run = :run AND quality IS NOT NULL ORDER BY seq;
 SELECT bool_and(examples_per_second > 0) AS speed, bool_and(eta >= at - interval '1 second') AS eta, max(step) = max(steps) AS complete,
 	bool_and(gradient_norm > 0) AS norm
@@ -77,7 +77,7 @@ SELECT lat_drop_model(name) FROM lat_model WHERE name IN ('first', 'again', 'oth
 SELECT lat_train('more', 'tickets', 'classify', 'SELECT body, label FROM tickets ORDER BY id DESC',
 	'{"epochs": 0.05, "lengthdrop_epochs": 0, "learning_rate": 0.0001, "dev": "SELECT body, label FROM tickets WHERE id > 500"}') AS run \gset
 SELECT lat_wait(:run);
-SELECT quality > 0.9 AS learnt, train_examples, dev_examples FROM lat_run WHERE run = :run;
+SELECT quality > 90 AS learnt, train_examples, dev_examples FROM lat_run WHERE run = :run;
 
 -- with other labels it gets a new head; under its own name it is replaced
 SELECT lat_train('more', 'more', 'classify', 'SELECT body, queue::text FROM tickets ORDER BY id',
@@ -95,7 +95,7 @@ CREATE TABLE pairs AS
 SELECT lat_train('pairs', 'tiny', 'pair', 'SELECT a, b, label FROM pairs ORDER BY id',
 	'{"epochs": 20, "lengthdrop_epochs": 0, "learning_rate": 0.002}') AS run \gset
 SELECT lat_wait(:run);
-SELECT quality > 0.9 AS learnt, task FROM lat_run WHERE run = :run;
+SELECT quality > 90 AS learnt, task FROM lat_run WHERE run = :run;
 SELECT count(*) > 390 AS learnt FROM pairs WHERE lat_classify_pair(a, b, model => 'pairs') = label;
 
 -- span: the word after "was"; windows, and answers by place or by first occurrence
@@ -108,7 +108,7 @@ SELECT lat_train('reader', 'tiny', 'span',
 	'SELECT question, context, answer, CASE WHEN id % 2 = 0 THEN strpos(context, answer) END FROM questions ORDER BY id',
 	'{"epochs": 6, "lengthdrop_epochs": 2, "learning_rate": 0.002}') AS run \gset
 SELECT lat_wait(:run);
-SELECT quality > 0.9 AS learnt, train_examples, dev_examples FROM lat_run WHERE run = :run;
+SELECT quality > 90 AS learnt, train_examples, dev_examples FROM lat_run WHERE run = :run;
 SELECT lat_answer('what was it', 'the old man was film in town', model => 'reader');
 
 -- tag
@@ -120,7 +120,7 @@ CREATE TABLE tagged AS
 SELECT lat_train('tagger', 'tiny', 'tag', 'SELECT words, labels FROM tagged ORDER BY id',
 	'{"epochs": 25, "lengthdrop_epochs": 2, "learning_rate": 0.003}') AS run \gset
 SELECT lat_wait(:run);
-SELECT quality > 0.9 AS learnt FROM lat_run WHERE run = :run;
+SELECT quality > 90 AS learnt FROM lat_run WHERE run = :run;
 SELECT label, fragment FROM lat_tag('the teacher with a dog and the cat', model => 'tagger');
 
 -- Bad rows are left out, counted and reported.

@@ -578,7 +578,7 @@ test_divergence(Run *run)
 	create_block(run);
 	trainer = open_alone(run, NULL);
 	((float *) lat_trainer_model(trainer)->layers[0].output_norm.gamma)[0] = NAN;
-	CHECK(lat_train_step(trainer, &report, &error) == LAT_BAD_MODEL &&
+	CHECK(lat_train_step(trainer, &report, &error) == LAT_BAD_ARGUMENT &&
 		  strstr(error.message, "not finite") && error.hint[0], "%s: %s", run->name, error.message);
 	lat_trainer_close(trainer);
 }

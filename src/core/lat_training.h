@@ -200,6 +200,8 @@ typedef struct LatTrainOptions
 	int32_t		max_tokens;		/* 384 for spans, 128 else; also the reference length N */
 	int32_t		submodels;		/* 2 random ones a step, beside the full and the smallest */
 	int32_t		words;			/* LatWordMode */
+	int32_t		bf16;			/* 1: gradients are multiplied in bf16, where the CPU does; the forward
+								 * pass, all sums and all that is kept are floats */
 	int32_t		reverse_kl;		/* 0: KL(full || sub); 1: KL(sub || full), as the reference code */
 	int32_t		ranks;			/* shares a batch is cut into; fixes the order of all sums */
 	uint64_t	seed;

@@ -55,6 +55,7 @@ lat_check_train_options(const LatTrainOptions *options, LatError *error)
 		{"max_tokens", options->max_tokens, 5, LAT_MAX_POSITIONS},
 		{"submodels", options->submodels, 0, LAT_MAX_SUBMODELS},
 		{"words", options->words, LAT_WORDS_LAZY, LAT_WORDS_DENSE},
+		{"bf16", options->bf16, 0, 1},
 		{"reverse_kl", options->reverse_kl, 0, 1},
 		{"ranks", options->ranks, 1, LAT_MAX_RANKS}
 	};

@@ -33,7 +33,7 @@ class Options(c.Structure):
     _fields_ = [("epochs", c.c_double * 2)] + \
         [(f, c.c_double) for f in """learning_rate warmup decay beta1 beta2 epsilon clip length_drop
          layer_drop hidden_dropout attention_dropout""".split()] + \
-        [(f, c.c_int32) for f in "batch max_tokens submodels words reverse_kl ranks".split()] + \
+        [(f, c.c_int32) for f in "batch max_tokens submodels words bf16 reverse_kl ranks".split()] + \
         [("seed", c.c_uint64)]
 
 
@@ -88,7 +88,7 @@ def options_of(args):
     return Options(epochs=(c.c_double * 2)(*((1, 0) if args.phase == 0 else (0, 1))), learning_rate=5e-5,
                    warmup=0.1, decay=0.01, beta1=0.9, beta2=0.999, epsilon=1e-8, clip=1, length_drop=0.4,
                    layer_drop=0.2, hidden_dropout=-1, attention_dropout=-1, batch=BATCH, max_tokens=128,
-                   submodels=2, words=0, reverse_kl=0, ranks=args.processes, seed=1)
+                   submodels=2, words=0, bf16=args.bf16, reverse_kl=0, ranks=args.processes, seed=1)
 
 
 class Torch:
@@ -135,6 +135,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--phase", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--bf16", type=int, default=1, help="gradients of lat in bf16")
     parser.add_argument("--rows", type=int, default=8000)
     parser.add_argument("--only", choices=["lat", "plain", "tuned"])
     args = parser.parse_args()

@@ -84,7 +84,7 @@ typedef struct LatTape
 
 	const float *trained;		/* the image's floats behind the word embeddings */
 	float	   *gradients;		/* of them, in parallel; added to */
-	bool		bf16;			/* gradients of linear layers; the kernels must have it */
+	LatBf16Mode bf16;			/* NONE if the kernels have no products in bf16 */
 	bool		fresh;			/* gradients of weight matrices are overwritten instead */
 	float	   *word_gradients; /* (slots, stride), added to; NULL: words are frozen */
 	const int32_t *slots;		/* (V) slot of each word of the batch */
@@ -177,7 +177,9 @@ extern LatStatus lat_linear_input_gradient(LatTape *tape, const LatLinear *linea
 extern LatStatus lat_linear_weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x,
 											LatMatrix dy);
 
-/* The gradients with inputs in bf16 (training_linear_bf16.c), without that of the bias. */
+/* The same with inputs rounded to bf16 (training_linear_bf16.c), without the bias's gradient. */
+extern LatStatus lat_linear_forward_bf16(LatTape *tape, const LatLinear *linear, LatMatrix x,
+										 LatMatrix y);
 extern LatStatus lat_linear_input_gradient_bf16(LatTape *tape, const LatLinear *linear,
 												LatMatrix dy, LatMatrix dx, bool add);
 extern LatStatus lat_linear_weight_gradient_bf16(LatTape *tape, const LatLinear *linear,

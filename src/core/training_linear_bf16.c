@@ -1,13 +1,16 @@
 /*
  * training_linear_bf16.c
- *	  Gradients of a linear layer, with inputs rounded to bf16.
+ *	  The three products of a linear layer in training, with inputs rounded to bf16.
  *
  * As training_linear.c, at nearly twice the speed where the CPU has the
  * instruction: weights, activations and gradients stay floats in memory and are
- * rounded on their way into the kernel, sums are floats.  The forward pass stays
- * f32, so outputs, losses, and the small differences that distillation learns
- * from are exact; a gradient is about a hundredth off, far less than what
- * another draw of examples changes in it.
+ * rounded on their way into the kernel; sums are floats.
+ *
+ * LAT_BF16_BACKWARD leaves the forward pass alone: losses, the tokens that are
+ * dropped, and the small differences that distillation learns from are those of
+ * f32, and each tensor's gradient points where f32's does (training_bf16_test.c).
+ * LAT_BF16_ALL is faster, but a rounding may decide between two tokens of nearly
+ * equal significance, and then the gradient is that of another sub-model.
  *
  * A is packed once for each block of depth (all rows at a time; of a weight
  * gradient MOST_ROWS), B for each group of panels.
@@ -52,6 +55,40 @@ multiply(const LatTape *tape, LatGemmBf16 gemm)
 		tape->kernels->gemm_bf16(&part);
 	}
 	return LAT_OK;
+}
+
+LatStatus
+lat_linear_forward_bf16(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatrix y)
+{
+	const float *weights = linear->weights;
+	int			panels = linear->n_padded / LAT_PANEL;
+	size_t		panel_size = (size_t) linear->k * LAT_PANEL;
+	LatStatus	status = LAT_OK;
+
+	for (int k = 0; k < linear->k; k += LAT_GEMM_DEPTH)
+	{
+		int			depth = least(linear->k - k, LAT_GEMM_DEPTH);
+		bool		last = k + depth == linear->k;
+
+		tape->kernels->pack_bf16(x.data + k, x.ld, x.rows, depth, tape->pairs_a, MOST_PAIRS);
+		for (int panel = 0; status == LAT_OK && panel < panels; panel += LAT_GEMM_PANELS)
+		{
+			int			width = least(panels - panel, LAT_GEMM_PANELS);
+
+			for (int p = 0; p < width; p++)
+				tape->kernels->pair_rows(weights + (panel + p) * panel_size +
+										 (size_t) k * LAT_PANEL, LAT_PANEL, depth, LAT_PANEL,
+										 tape->pairs_b + p * MOST_PAIRS * LAT_PANEL, LAT_PANEL);
+			status = multiply(tape, (LatGemmBf16) {
+				.a = tape->pairs_a,.a_row = MOST_PAIRS,.a_pair = 1,
+					.b = tape->pairs_b,.b_panel = (size_t) MOST_PAIRS * LAT_PANEL,
+					.c = y.data + panel * LAT_PANEL,.c_row = y.ld,.c_panel = LAT_PANEL,
+					.bias = last ? linear->bias + panel * LAT_PANEL : NULL,.add = k > 0,
+					.rows = x.rows,.pairs = (depth + 1) / 2,.panels = width
+			});
+		}
+	}
+	return status;
 }
 
 LatStatus

@@ -119,7 +119,8 @@ open_trainer(LatTrainer *trainer, LatError *error)
 	optimizer->model = &trainer->model;
 	count_steps(trainer);
 	trainer->tape.host = trainer->host;
-	trainer->tape.bf16 = block->options.bf16 && trainer->tape.kernels->gemm_bf16;
+	if (trainer->tape.kernels->gemm_bf16)
+		trainer->tape.bf16 = (LatBf16Mode) block->options.bf16;
 	trainer->tape.model = &trainer->model;
 	trainer->tape.trained = lat_block_floats(block, block->trained);
 	trainer->tape.most_rows = block->options.max_tokens > LAT_TAPE_ROWS ?

@@ -21,7 +21,7 @@
 typedef struct Way
 {
 	const char *kernels;
-	bool		bf16;
+	LatBf16Mode bf16;
 
 	/*
 	 * Largest difference of a projection, as a share of the gradient's norm: measured 5.1e-5, where
@@ -37,11 +37,11 @@ typedef struct Way
 } Way;
 
 static const Way ways[] = {
-	{"scalar", false, 1e-4, 0.02},
-	{"avx2", false, 1e-4, 0.02},
-	{"avx512", false, 1e-4, 0.02},
-	{"neon", false, 1e-4, 0.02},
-	{"avx512_bf16", true, 0.1, 0.3}
+	{"scalar", LAT_BF16_NONE, 1e-4, 0.02},
+	{"avx2", LAT_BF16_NONE, 1e-4, 0.02},
+	{"avx512", LAT_BF16_NONE, 1e-4, 0.02},
+	{"neon", LAT_BF16_NONE, 1e-4, 0.02},
+	{"avx512_bf16", LAT_BF16_BACKWARD, 0.1, 0.3}
 };
 
 #define WAYS (sizeof(ways) / sizeof(ways[0]))
@@ -496,7 +496,7 @@ open_setup(Setup *setup, const char *directory)
 	setup->tape.gradients = setup->gradients;
 	setup->tape.word_gradients = setup->word_gradients;
 	setup->tape.slots = setup->slots;
-	setup->tape.bf16 = true;	/* reserves what that needs */
+	setup->tape.bf16 = LAT_BF16_BACKWARD;	/* reserves what that needs */
 	return CHECK(lat_tape_open(&setup->tape, 3 * MOST_TOKENS, MOST_TOKENS, &setup->memory,
 							   &error) == LAT_OK, "%s: tape", setup->name);
 }

@@ -188,7 +188,7 @@ const LatKernels lat_kernels_avx512 = {
 	AVX512_KERNELS
 };
 
-/* The same with attention, and training's gradients, in bf16. */
+/* The same with attention, and training's linear layers, in bf16. */
 const LatKernels lat_kernels_avx512_bf16 = {
 	.name = "avx512_bf16",
 	AVX512_KERNELS

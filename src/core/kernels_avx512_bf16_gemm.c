@@ -1,13 +1,13 @@
 /*
  * kernels_avx512_bf16_gemm.c
- *	  Products of the backward pass with AVX512_BF16: inputs rounded to bf16, sums in f32.
+ *	  Products of training with AVX512_BF16: inputs rounded to bf16, sums in f32.
  *
  * One instruction adds two neighbours in depth, so both operands lie in pairs
  * of depth, 32 bits each.  Three ways to get there from floats:
  *
- *		pack_bf16		a row's neighbours				dY, as A of dY W'
- *		pair_columns	W's panels, transposed			W', as B of it
- *		pair_rows		a row and the next, interleaved	X and dY, as A and B of X' dY
+ *		pack_bf16		a row's neighbours				X and dY, as A of X W and of dY W'
+ *		pair_columns	W's panels, transposed			W', as B of dY W'
+ *		pair_rows		a row and the next, interleaved	W, as B of X W; X and dY, of X' dY
  *
  * The tile is that of the fp32 GEMM, 8 rows by 3 panels; depth goes in order.
  */

@@ -617,7 +617,8 @@ test_bf16(const LatKernels *kernels, int rows, int depth, int panels)
 				kernels->pair_columns(weights + p * 256, (size_t) panels * 256,
 									  p == panels - 1 ? 13 : 16, padded, packed_b + p * pairs * 16);
 			else
-				kernels->pair_rows(b + p * 16, panels * 16, depth, 16, packed_b + p * pairs * 16, 16);
+				kernels->pair_rows(b + p * 16, panels * 16, depth, 16, packed_b + p * pairs * 16,
+								   16);
 		kernels->gemm_bf16(&gemm);
 		for (int i = 0; i < rows; i++)
 			for (int n = 0; n < panels * 16; n++)

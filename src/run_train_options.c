@@ -15,6 +15,14 @@ static const char *const word_modes[] = {
 	NULL
 };
 
+/* A CPU without products in bf16 makes them in f32, whatever is chosen. */
+static const char *const bf16_modes[] = {
+	[LAT_BF16_NONE] = "none",
+	[LAT_BF16_BACKWARD] = "backward",
+	[LAT_BF16_ALL] = "all",
+	NULL
+};
+
 static const char *const directions[] = {"forward", "reverse", NULL};
 
 #define MAX_OPTIONS 32
@@ -49,6 +57,7 @@ list_options(TrainOptions *options, RunOption *table)
 	INTEGER("submodels", core.submodels, 0, LAT_MAX_SUBMODELS);
 	WORD("distillation", core.reverse_kl, directions);
 	WORD("embeddings", core.words, word_modes);
+	WORD("bf16", core.bf16, bf16_modes);
 	table[n++] = (RunOption) {"seed", OPTION_SEED, &options->core.seed, 0, 0, NULL};
 	table[n++] = (RunOption) {"dev", OPTION_TEXT, &options->dev, 0, 0, NULL};
 	REAL("hold_out", hold_out, 0, 0.9);

@@ -78,6 +78,27 @@ typedef struct LatGemm
 	int			panels;
 } LatGemm;
 
+/*
+ * The same with a and b in bf16, in pairs of neighbours in depth (the first in the lower half),
+ * and sums in f32; strides of a and b in pairs.  See kernels_avx512_bf16_gemm.c.
+ */
+typedef struct LatGemmBf16
+{
+	const uint32_t *a;
+	size_t		a_row;
+	size_t		a_pair;
+	const uint32_t *b;			/* (panels, pairs, 16) */
+	size_t		b_panel;
+	float	   *c;
+	size_t		c_row;
+	size_t		c_panel;
+	const float *bias;			/* (16 panels), added last; or NULL */
+	bool		add;			/* sums start from what c holds, not from 0 */
+	int			rows;
+	int			pairs;
+	int			panels;
+} LatGemmBf16;
+
 /* One head of a sequence's attention, its products in bf16 (see kernels_avx512_bf16.c). */
 typedef struct LatHead
 {
@@ -187,6 +208,20 @@ struct LatKernels
 	/* to (n) = sum over `ranks` of from[rank], in order; returns the sum of squares of to. */
 	double		(*reduce) (float *to, const float *const *from, int ranks, size_t n);
 
+	/*
+	 * Products in bf16, where the CPU has it; else NULL.  To (rows, depth/2): neighbours in a row.
+	 * To (rows/2, columns): a row and the next.  To (depth/2, 16), depth a multiple of 16: up to
+	 * 16 rows of a linear's panels (depth/16, panel_size apart), transposed.  What is not there is
+	 * zero; to is written up to the next multiple of 16 pairs.
+	 */
+	void		(*pack_bf16) (const float *from, size_t ld, int rows, int depth, uint32_t *to,
+							  size_t to_ld);
+	void		(*pair_rows) (const float *from, size_t ld, int rows, int columns, uint32_t *to,
+							  size_t to_ld);
+	void		(*pair_columns) (const float *from, size_t panel_size, int rows, int depth,
+								 uint32_t *to);
+	void		(*gemm_bf16) (const LatGemmBf16 *gemm);
+
 	/* One step for n values: gradient g, value p, moments m and v. */
 	void		(*adamw) (const LatAdamW *args, const float *g, float *p, float *m, float *v,
 						  size_t n);
@@ -199,6 +234,13 @@ extern const LatKernels lat_kernels_avx512;
 extern const LatKernels lat_kernels_avx512_bf16;
 extern void lat_pack_head_bf16(const LatHead *head);
 extern void lat_attend_bf16(const LatHead *head, int from, int queries);
+extern void lat_pack_bf16(const float *from, size_t ld, int rows, int depth, uint32_t *to,
+						  size_t to_ld);
+extern void lat_pair_rows(const float *from, size_t ld, int rows, int columns, uint32_t *to,
+						  size_t to_ld);
+extern void lat_pair_columns(const float *from, size_t panel_size, int rows, int depth,
+							 uint32_t *to);
+extern void lat_gemm_bf16(const LatGemmBf16 *gemm);
 #endif
 #if defined(__aarch64__)
 extern const LatKernels lat_kernels_neon;

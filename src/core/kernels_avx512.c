@@ -188,12 +188,16 @@ const LatKernels lat_kernels_avx512 = {
 	AVX512_KERNELS
 };
 
-/* The same with attention in bf16. */
+/* The same with attention, and training's linear layers, in bf16. */
 const LatKernels lat_kernels_avx512_bf16 = {
 	.name = "avx512_bf16",
 	AVX512_KERNELS
 	.pack_head = lat_pack_head_bf16,
 	.attend_head = lat_attend_bf16,
+	.pack_bf16 = lat_pack_bf16,
+	.pair_rows = lat_pair_rows,
+	.pair_columns = lat_pair_columns,
+	.gemm_bf16 = lat_gemm_bf16,
 };
 
 #endif							/* __x86_64__ */

@@ -178,6 +178,14 @@ typedef enum LatWordMode
 	LAT_WORDS_DENSE = 2			/* AdamW for every row at every step, as PyTorch does */
 } LatWordMode;
 
+/* Products of linear layers that are in bf16, if the CPU has it; see training_linear_bf16.c */
+typedef enum LatBf16Mode
+{
+	LAT_BF16_NONE = 0,
+	LAT_BF16_BACKWARD = 1,		/* those of gradients; the default */
+	LAT_BF16_ALL = 2			/* of the forward pass, too */
+} LatBf16Mode;
+
 #define LAT_TRAIN_PHASES 2		/* 0: fine-tuning; 1: LengthDrop */
 #define LAT_MAX_SUBMODELS 8
 #define LAT_MAX_RANKS 64
@@ -202,6 +210,7 @@ typedef struct LatTrainOptions
 	int32_t		max_tokens;		/* 384 for spans, 128 else; also the reference length N */
 	int32_t		submodels;		/* 2 random ones a step, beside the full and the smallest */
 	int32_t		words;			/* LatWordMode */
+	int32_t		bf16;			/* LatBf16Mode */
 	int32_t		reverse_kl;		/* 0: KL(full || sub); 1: KL(sub || full), as the reference code */
 	int32_t		ranks;			/* shares a batch is cut into; fixes the order of all sums */
 	uint64_t	seed;

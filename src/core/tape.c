@@ -66,6 +66,8 @@ carve_scratch(LatCarver *carver, LatTape *tape)
 	tape->d_logits = lat_carve_matrix(carver, rows, config->labels);
 	tape->panels = lat_carve(carver, (size_t) LAT_GEMM_PANELS * LAT_GEMM_DEPTH * LAT_PANEL *
 							 sizeof(float));
+	if (tape->bf16 != LAT_BF16_NONE)
+		lat_carve_bf16(carver, tape);
 	tape->scores = lat_carve(carver, LAT_BLOCK_ROWS * longest * sizeof(float));
 	tape->d_scores = lat_carve(carver, LAT_BLOCK_ROWS * longest * sizeof(float));
 	tape->head_rows = lat_carve(carver, LAT_BLOCK_ROWS * d * sizeof(float));

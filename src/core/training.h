@@ -84,6 +84,7 @@ typedef struct LatTape
 
 	const float *trained;		/* the image's floats behind the word embeddings */
 	float	   *gradients;		/* of them, in parallel; added to */
+	LatBf16Mode bf16;			/* NONE if the kernels have no products in bf16 */
 	bool		fresh;			/* gradients of weight matrices are overwritten instead */
 	float	   *word_gradients; /* (slots, stride), added to; NULL: words are frozen */
 	const int32_t *slots;		/* (V) slot of each word of the batch */
@@ -113,6 +114,8 @@ typedef struct LatTape
 	LatMatrix	d_restored;		/* (S, Hp) gradient of the head's input */
 	LatMatrix	d_logits;		/* as logits */
 	float	   *panels;			/* a GEMM's B, cut and packed */
+	uint32_t   *pairs_a;		/* of bf16: a GEMM's A, cut and packed */
+	uint32_t   *pairs_b;		/* and its B */
 	float	   *scores;			/* (LAT_BLOCK_ROWS, Tp) */
 	float	   *d_scores;		/* (LAT_BLOCK_ROWS, Tp) */
 	float	   *head_rows;		/* (longest, Dp) */
@@ -173,6 +176,15 @@ extern LatStatus lat_linear_input_gradient(LatTape *tape, const LatLinear *linea
 /* Gradient of W += x' dy, of the bias += column sums of dy. */
 extern LatStatus lat_linear_weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x,
 											LatMatrix dy);
+
+/* The same with inputs rounded to bf16 (training_linear_bf16.c), without the bias's gradient. */
+extern LatStatus lat_linear_forward_bf16(LatTape *tape, const LatLinear *linear, LatMatrix x,
+										 LatMatrix y);
+extern LatStatus lat_linear_input_gradient_bf16(LatTape *tape, const LatLinear *linear,
+												LatMatrix dy, LatMatrix dx, bool add);
+extern LatStatus lat_linear_weight_gradient_bf16(LatTape *tape, const LatLinear *linear,
+												 LatMatrix x, LatMatrix dy);
+extern void lat_carve_bf16(LatCarver *carver, LatTape *tape);
 
 #define LAT_GEMM_DEPTH 256		/* of B that is packed at a time */
 #define LAT_GEMM_PANELS 3		/* a whole tile of the widest kernel */

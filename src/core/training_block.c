@@ -22,7 +22,7 @@ lat_train_defaults(const LatConfig *config, LatTask task, LatTrainOptions *optio
 			.hidden_dropout = -1,.attention_dropout = -1,
 			.batch = 32,
 			.max_tokens = longest < config->positions ? longest : config->positions,
-			.submodels = 2,.words = LAT_WORDS_LAZY,.ranks = 1
+			.submodels = 2,.words = LAT_WORDS_LAZY,.bf16 = LAT_BF16_BACKWARD,.ranks = 1
 	};
 }
 
@@ -55,6 +55,7 @@ lat_check_train_options(const LatTrainOptions *options, LatError *error)
 		{"max_tokens", options->max_tokens, 5, LAT_MAX_POSITIONS},
 		{"submodels", options->submodels, 0, LAT_MAX_SUBMODELS},
 		{"words", options->words, LAT_WORDS_LAZY, LAT_WORDS_DENSE},
+		{"bf16", options->bf16, LAT_BF16_NONE, LAT_BF16_ALL},
 		{"reverse_kl", options->reverse_kl, 0, 1},
 		{"ranks", options->ranks, 1, LAT_MAX_RANKS}
 	};

@@ -53,6 +53,8 @@ lat_linear_forward(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatri
 	int			last = (linear->k - 1) / LAT_GEMM_DEPTH * LAT_GEMM_DEPTH;
 	LatStatus	status = LAT_OK;
 
+	if (tape->bf16 == LAT_BF16_ALL)
+		return lat_linear_forward_bf16(tape, linear, x, y);
 	for (int k = 0; k < linear->k; k += LAT_GEMM_DEPTH)
 		for (int panel = 0; status == LAT_OK && panel < panels; panel += LAT_GEMM_PANELS)
 			status = multiply(tape, (LatGemm) {
@@ -91,6 +93,8 @@ lat_linear_input_gradient(LatTape *tape, const LatLinear *linear, LatMatrix dy, 
 	int			panels = LAT_ROUND_UP(linear->k, LAT_PANEL) / LAT_PANEL;
 	LatStatus	status = LAT_OK;
 
+	if (tape->bf16 != LAT_BF16_NONE)
+		return lat_linear_input_gradient_bf16(tape, linear, dy, dx, add);
 	for (int n = 0; n < linear->n_padded; n += LAT_GEMM_DEPTH)
 		for (int panel = 0; status == LAT_OK && panel < panels; panel += LAT_GEMM_PANELS)
 		{
@@ -124,8 +128,8 @@ add_rows(LatMatrix dy, int n, float *sums)
 	}
 }
 
-LatStatus
-lat_linear_weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatrix dy)
+static LatStatus
+weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatrix dy)
 {
 	float	   *gradient = lat_gradient_of(tape, linear->weights);
 	int			panels = linear->n_padded / LAT_PANEL;
@@ -149,6 +153,14 @@ lat_linear_weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x, 
 					.rows = linear->k,.depth = part.rows,.panels = width
 			});
 		}
-	add_rows(dy, linear->n_padded, lat_gradient_of(tape, linear->bias));
 	return status;
+}
+
+LatStatus
+lat_linear_weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatrix dy)
+{
+	add_rows(dy, linear->n_padded, lat_gradient_of(tape, linear->bias));
+	if (tape->bf16 != LAT_BF16_NONE)
+		return lat_linear_weight_gradient_bf16(tape, linear, x, dy);
+	return weight_gradient(tape, linear, x, dy);
 }

@@ -137,6 +137,8 @@ open_trainer(LatTrainer *trainer, LatError *error)
 		optimizer->steps[phase] = (int64_t) lat_phase_steps(&block->options, block->train_count,
 															phase);
 	trainer->tape.host = trainer->host;
+	if (trainer->tape.kernels->gemm_bf16)
+		trainer->tape.bf16 = (LatBf16Mode) block->options.bf16;
 	trainer->tape.model = &trainer->model;
 	trainer->tape.trained = lat_block_floats(block, block->trained);
 	trainer->tape.most_rows = block->options.max_tokens > LAT_TAPE_ROWS ?

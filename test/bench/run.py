@@ -22,8 +22,7 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build/bench"
 ORDER = ("gemm", "encoder", "flops", "tokenizer", "sql", "load", "growth", "train")
 IN_CLUSTER = ("sql", "load", "growth")
-QUICK_ARGUMENTS = {"bench_gemm": ["auto", "GEMM 25 x"],
-                   "train.py": ["--steps", "8", "--rounds", "2"]}
+QUICK_ARGUMENTS = {"bench_gemm": ["auto", "GEMM 25 x"]}
 # Benchmarks of many shapes: the table shows the worst and the middle of each group.
 FOLDED = re.compile(r"(int8 GEMM) .* (hot|rotated)$")
 

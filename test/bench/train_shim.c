@@ -1,6 +1,7 @@
 /*
  * train_shim.c
- *	  Training behind a few plain functions, for scripts (train.py): processes that share a block.
+ *	  Training behind a few plain functions, for train.py and train_bf16.py: processes that
+ *	  share a block.
  *
  * The processes are forked and meet at a barrier in shared memory, as PostgreSQL's workers do
  * with condition variables; each has the host's plain malloc.
@@ -76,7 +77,6 @@ now(void)
 	return (double) time.tv_sec + 1e-9 * (double) time.tv_nsec;
 }
 
-/* A run: base image, a new head of `labels` (0: the base's own), records; NULL on failure. */
 typedef struct Run
 {
 	Shared	   *shared;
@@ -86,15 +86,25 @@ typedef struct Run
 	void	   *image;
 } Run;
 
+/* Examples as records. */
+typedef struct Records
+{
+	const void *bytes;
+	size_t		size;
+	int			count;
+} Records;
+
+/* A run: base image, a new head of `labels` (0: the base's own), train, dev; NULL on failure. */
 Run *
-train_create(const void *image, size_t image_size, int task, int labels, const void *records,
-			 size_t record_bytes, int count, const LatTrainOptions *options)
+train_create(const void *image, size_t image_size, int task, int labels,
+			 const Records *records, const LatTrainOptions *options)
 {
 	const char *names[LAT_MAX_LABELS];
 	LatNewHead	head = {.task = (LatTask) task,.labels = labels,.names = names,.seed = 1};
 	Run		   *run = calloc(1, sizeof(Run));
 	LatTrainingSizes sizes = {.base = &run->base,.head = labels ? &head : NULL,
-	.train_bytes = record_bytes,.train_count = count};
+	.train_bytes = records[0].size,.train_count = records[0].count,
+	.dev_bytes = records[1].size,.dev_count = records[1].count};
 	void	   *train;
 	void	   *dev;
 	LatStatus	status;
@@ -119,7 +129,9 @@ train_create(const void *image, size_t image_size, int task, int labels, const v
 	status = lat_training_create(&host, run->block, &sizes, options, &train, &dev, &last_error);
 	if (status != LAT_OK)
 		return NULL;
-	memcpy(train, records, record_bytes);
+	memcpy(train, records[0].bytes, records[0].size);
+	if (records[1].size > 0)
+		memcpy(dev, records[1].bytes, records[1].size);
 	return run;
 }
 
@@ -187,6 +199,22 @@ train_steps(Run *run, const char *kernels, int size, int steps, double *seconds,
 		losses[step] = run->shared->reports[step].loss;
 	}
 	return worst;
+}
+
+/* Quality on dev, in full and of the smallest sub-model: (2). A LatStatus. */
+int
+train_evaluate(Run *run, const char *kernels, double *quality)
+{
+	LatTeam		team = {.size = 1};
+	LatTrainer *trainer;
+	LatStatus	status = lat_trainer_open(&host, lat_find_kernels(kernels), &team, run->block,
+										  &trainer, &last_error);
+
+	if (status == LAT_OK)
+		status = lat_train_evaluate(trainer, &quality[0], &quality[1], &last_error);
+	if (status == LAT_OK)
+		lat_trainer_close(trainer);
+	return status;
 }
 
 /* Examples of the first `steps` steps, (steps, batch), -1 where a batch is smaller. */

@@ -199,6 +199,7 @@ SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'SELECT body, label F
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"batch": 1.5}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"batch": 1e300}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"embeddings": "Lazy"}')$$);
+SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"bf16": true}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"seed": -1}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"seed": 1e30}')$$);
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"max_length": 65}')$$);
@@ -207,7 +208,8 @@ SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"
 SELECT attempt($$SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"dev": 5}')$$);
 BEGIN;
 SELECT lat_train('x', 'tiny', 'classify', 'TABLE bad_view', '{"seed": 9223372036854775807, "embeddings": "dense",
-	"distillation": "reverse", "learning_rate": 0.1e-3, "checkpoint_interval": 0, "workers": 3, "dropout": 0}') AS run \gset
+	"distillation": "reverse", "learning_rate": 0.1e-3, "checkpoint_interval": 0, "workers": 3, "dropout": 0,
+	"bf16": "all"}') AS run \gset
 SELECT options FROM lat_run WHERE run = :run;
 ROLLBACK;
 SELECT count(*) FROM lat_run WHERE run = :run;

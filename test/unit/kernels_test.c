@@ -550,6 +550,99 @@ test_dropout(const LatKernels *kernels)
 	free(indexes);
 }
 
+/* What bf16 keeps of a value: 8 bits, rounded to nearest, ties to even. */
+static float
+rounded(float value)
+{
+	uint32_t	bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+	memcpy(&value, &bits, sizeof(bits));
+	return value;
+}
+
+/* a (rows, depth) b (depth, 16 panels) in bf16, each operand packed in the ways there are. */
+static void
+test_bf16(const LatKernels *kernels, int rows, int depth, int panels)
+{
+	int			padded = LD(depth);
+	int			pairs = LD((padded + 1) / 2);
+	float	   *a = random_floats(rows * padded);
+	float	   *across = random_floats(padded * LD(rows));
+	float	   *b = random_floats((size_t) padded * panels * 16);
+	float	   *weights = random_floats((size_t) padded * panels * 16);
+	uint32_t   *packed_a = aligned_alloc(64, (size_t) LD(rows) * pairs * 4);
+	uint32_t   *packed_b = aligned_alloc(64, (size_t) panels * pairs * 64);
+	float	   *c = random_floats(rows * panels * 16);
+	float	   *before = copy_of(c, rows * panels * 16);
+	LatGemmBf16 gemm = {.a = packed_a,.a_row = pairs,.a_pair = 1,.b = packed_b,
+	.b_panel = (size_t) pairs * 16,.c = c,.c_row = panels * 16,.c_panel = 16,.add = true,
+	.rows = rows,.pairs = (depth + 1) / 2,.panels = panels};
+
+	/* W' out of W's panels: its column k, row n is W's row k; the last rows of W are missing */
+	for (int way = 0; way < 2; way++)
+	{
+		double		worst = 0;
+
+		memcpy(c, before, rows * panels * 64);
+		for (int i = 0; i < rows; i++)
+			for (int k = 0; k < padded; k++)
+			{
+				a[i * padded + k] = k < depth ? across[k * LD(rows) + i] : 0;
+				across[k * LD(rows) + i] = a[i * padded + k];
+			}
+		for (int p = 0; p < panels; p++)
+			for (int k = 0; k < padded; k++)
+				for (int n = 0; n < 16; n++)
+				{
+					int			column = p * 16 + n;
+					bool		missing = way == 0 && column >= panels * 16 - 3;
+
+					/* weights: (padded / 16, 16 panels, 16) */
+					weights[((size_t) k / 16 * panels * 16 + column) * 16 + k % 16] =
+						b[(size_t) k * panels * 16 + column] =
+						missing || k >= depth ? 0 : b[(size_t) k * panels * 16 + column];
+				}
+		if (way == 0)
+			kernels->pack_bf16(a, padded, rows, depth, packed_a, pairs);
+		else
+		{
+			kernels->pair_rows(across, LD(rows), depth, rows, packed_a, LD(rows));
+			gemm.a_row = 1;
+			gemm.a_pair = LD(rows);
+		}
+		for (int p = 0; p < panels; p++)
+			if (way == 0)
+				kernels->pair_columns(weights + p * 256, (size_t) panels * 256,
+									  p == panels - 1 ? 13 : 16, padded, packed_b + p * pairs * 16);
+			else
+				kernels->pair_rows(b + p * 16, panels * 16, depth, 16, packed_b + p * pairs * 16,
+								   16);
+		kernels->gemm_bf16(&gemm);
+		for (int i = 0; i < rows; i++)
+			for (int n = 0; n < panels * 16; n++)
+			{
+				double		sum = before[i * panels * 16 + n];
+
+				for (int k = 0; k < depth; k++)
+					sum += (double) rounded(a[i * padded + k]) *
+						rounded(b[(size_t) k * panels * 16 + n]);
+				worst = fmax(worst, fabs(sum - c[i * panels * 16 + n]));
+			}
+		CHECK(worst < 1e-5, "%s: bf16 GEMM, way %d, %d x %d x %d: %.1e", kernels->name, way, rows,
+			  depth, panels * 16, worst);
+	}
+	free(a);
+	free(across);
+	free(b);
+	free(weights);
+	free(packed_a);
+	free(packed_b);
+	free(c);
+	free(before);
+}
+
 static void
 test_optimizer(const LatKernels *kernels)
 {
@@ -625,6 +718,13 @@ main(void)
 		test_backward(kernels, 13);
 		test_dropout(kernels);
 		test_optimizer(kernels);
+		if (kernels->gemm_bf16)
+			for (int rows = 1; rows <= ROWS; rows++)
+			{
+				test_bf16(kernels, rows, 64, 1 + rows % 5);
+				test_bf16(kernels, rows, 37, 3);
+				test_bf16(kernels, rows, 1, 2);
+			}
 	}
 	return check_done("kernels");
 }

@@ -261,20 +261,19 @@ score(const LatHead *head, int from, int count)
 /* ---- softmax ------------------------------------------------------------------------------ */
 
 /*
- * 2^x for x <= 0, relative error below 8e-5 (bf16 has 2e-3): x = n + r, |r| <= 1/2, the minimax
- * polynomial of degree 3 in r.
+ * 2^x for x <= 0, relative error below 8e-5 (bf16 has 2e-3): x = n + r, 0 <= r < 1, the minimax
+ * polynomial of degree 3 in r, times 2^n.
  */
 INLINE __m512
 exp2_quick(__m512 x)
 {
-	__m512		n = _mm512_roundscale_ps(x, 8);
-	__m512		r = x - n;
-	__m512		p = _mm512_set1_ps(0.0551716685f);
+	__m512		r = _mm512_reduce_ps(x, 9);
+	__m512		p = _mm512_set1_ps(0.0780245215f);
 
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.242611125f));
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.693260968f));
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.999928057f));
-	return _mm512_scalef_ps(p, n);
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.226067156f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.695833564f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.999925196f));
+	return _mm512_scalef_ps(p, x);
 }
 
 /* Scores (T, 16) become probabilities (T/2, 16, 2), in place, times the sum that is returned. */

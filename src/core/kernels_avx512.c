@@ -121,14 +121,15 @@ gemm_s8_rows(const int panels, const LatGemmS8 *gemm, int from, int rows, int pa
 	}
 }
 
-/* Up to four rows by six panels: as many sums at a time as more rows would have by three. */
+/*
+ * Two to four rows by six panels: as many sums at a time as more rows would have by three.  A single
+ * row waits for its weights however many there are, and longer where more streams are prefetched.
+ */
 INLINE void
 gemm_s8_few_rows(const LatGemmS8 *gemm, int panel)
 {
 	switch (gemm->rows)
 	{
-		case 1:
-			return gemm_s8_tile(1, 6, gemm, 0, panel);
 		case 2:
 			return gemm_s8_tile(2, 6, gemm, 0, panel);
 		case 3:
@@ -159,7 +160,7 @@ gemm_s8(const LatGemmS8 *gemm)
 {
 	int			p = 0;
 
-	if (gemm->rows <= 4)
+	if (gemm->rows >= 2 && gemm->rows <= 4)
 		for (; p + 6 <= gemm->panels; p += 6)
 			gemm_s8_few_rows(gemm, p);
 	for (; p + 3 <= gemm->panels; p += 3)

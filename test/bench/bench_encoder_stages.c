@@ -2,7 +2,7 @@
  * bench_encoder_stages.c
  *	  Where the encoder's time goes: each stage next to its bound.
  *
- *		taskset -c 0 build/bench/bench_encoder_stages models/sst2.latpack [KERNELS]
+ *		taskset -c 0 build/bench/bench_encoder_stages [MODEL [KERNELS]]		default: models/sst2.latpack
  *
  * The kernels are wrapped in functions that take the time, so that the core runs as it is; what the
  * calls cost beyond that is in "other".  Bounds, measured here in registers and caches:
@@ -11,7 +11,7 @@
  *		attention	multiply-adds at the peak of the bf16 instruction
  *		the others	bytes read and written, at the rate of a copy within the second-level cache
  *
- * Shown is the fastest of RUNS runs.
+ * Shown is the fastest of RUNS runs.  Lines begin with "#": there is no peer to compare with.
  */
 #include "core/format.h"
 #include "core/kernels.h"
@@ -300,13 +300,13 @@ report(LatEngine *engine, int tokens, const Bounds *bounds)
 	for (int i = 0; i < tokens; i++)
 		ids[i] = model->config.cls_id + 1000 + i * 37 % 20000;
 	total = run_model(engine, &batch, output);
-	printf("%d tokens, one text: %.3f ms\n", tokens, 1e3 * total);
-	printf("stage | us | share | bound, us | of its bound\n");
+	printf("# %d tokens, one text: %.3f ms\n", tokens, 1e3 * total);
+	printf("# stage | us | share | bound, us | of its bound\n");
 	for (int stage = 0; stage < STAGES; stage++)
 	{
 		double		bound = bound_of(stage, &accounts[stage], bounds);
 
-		printf("%-27s | %8.1f | %4.1f %% | ", stage_names[stage], 1e6 * accounts[stage].seconds,
+		printf("# %-27s | %8.1f | %4.1f %% | ", stage_names[stage], 1e6 * accounts[stage].seconds,
 			   100 * accounts[stage].seconds / total);
 		if (bound > 0)
 			printf("%8.1f | %.2f\n", 1e6 * bound, bound / accounts[stage].seconds);
@@ -343,15 +343,16 @@ main(int argc, char **argv)
 	LatEngine	engine = {.host = &host,.kernels = &timed};
 	Bounds		bounds;
 	size_t		size = 0;
-	void	   *image = argc > 1 ? read_image(argv[1], &size) : NULL;
+	bool		named = argc > 1 && argv[1][0] != '-';
+	void	   *image = read_image(named ? argv[1] : "models/sst2.latpack", &size);
 
 	real = lat_find_kernels(argc > 2 ? argv[2] : "auto");
 	if (image == NULL || real == NULL || lat_model_open(image, size, &opened, NULL) != LAT_OK)
 		return 2;
 	if (!__builtin_cpu_supports("avx512vnni") || !__builtin_cpu_supports("avx512bf16"))
 	{
-		printf("bounds need a CPU with AVX512_VNNI and AVX512_BF16\n");
-		return 2;
+		printf("# bounds need a CPU with AVX512_VNNI and AVX512_BF16\n");
+		return 0;
 	}
 	model = &opened;
 	timed = *real;
@@ -364,7 +365,7 @@ main(int argc, char **argv)
 	bounds = (Bounds) {
 		peak_s8(), peak_bf16(), copy_rate()
 	};
-	printf("kernels %s; peaks: int8 %.0f GFLOP/s, bf16 %.0f GFLOP/s, copies %.0f GB/s\n", real->name,
+	printf("# kernels %s; peaks: int8 %.0f GFLOP/s, bf16 %.0f GFLOP/s, copies %.0f GB/s\n", real->name,
 		   2e-9 * bounds.s8, 2e-9 * bounds.bf16, 1e-9 * bounds.bytes);
 	report(&engine, 25, &bounds);
 	report(&engine, 128, &bounds);

@@ -301,12 +301,12 @@ measure(const LatKernels *kernels, const char *name, Shape shape)
 #endif
 	}
 #ifdef BENCH_ONEDNN
-	printf("%-34s | %6.1f GFLOP/s | %6.1f | %5.2f | %.2f\n", name,
+	printf("%-34s | %6.1f GFLOP/s | %6.1f | %5.2f | >= %.2f\n", name,
 		   1e-9 * flops / median(times, PAIRS), 1e-9 * flops / median(peer_times, PAIRS),
 		   median(ratios, PAIRS), GOAL);
 	peer_close(&peer);
 #else
-	printf("%-34s | %6.1f GFLOP/s | missing: libdnnl-dev | |  %.2f\n", name,
+	printf("%-34s | %6.1f GFLOP/s | missing: libdnnl-dev | - | >= %.2f\n", name,
 		   1e-9 * flops / median(times, PAIRS), GOAL);
 #endif
 	fflush(stdout);

@@ -152,27 +152,6 @@ start_group(LatPass *pass, const LatBatch *group)
 
 /* ---- embeddings --------------------------------------------------------------------------- */
 
-static void
-add_embedding(const LatEmbedding *embedding, int row, float *to)
-{
-	size_t		from = (size_t) row * embedding->stride;
-
-	if (embedding->precision == LAT_INT8)
-	{
-		const int8_t *codes = (const int8_t *) embedding->codes + from;
-
-		for (int i = 0; i < embedding->stride; i++)
-			to[i] += (float) codes[i] * embedding->scales[row];
-	}
-	else
-	{
-		const float *values = (const float *) embedding->codes + from;
-
-		for (int i = 0; i < embedding->stride; i++)
-			to[i] += values[i];
-	}
-}
-
 /* x (S, Hp) = LayerNorm(word + position + segment), projected where E is not H */
 static LatStatus
 embed(LatPass *pass)
@@ -180,6 +159,7 @@ embed(LatPass *pass)
 	const LatModel *model = pass->model;
 	const LatConfig *config = &model->config;
 	const LatBatch *batch = pass->batch;
+	const LatKernels *kernels = pass->kernels;
 	bool		project = model->embedding_projection.weights != NULL;
 	LatMatrix	x = lat_matrix_rows(project ? pass->qkv : pass->x, 0, pass->rows);
 
@@ -189,13 +169,14 @@ embed(LatPass *pass)
 			float	   *to = x.data + row * x.ld;
 
 			memset(to, 0, x.ld * sizeof(float));
-			add_embedding(&model->words, batch->ids[row], to);
-			add_embedding(&model->positions, row - batch->offsets[s], to);
+			kernels->add_embedding(&model->words, batch->ids[row], to);
+			kernels->add_embedding(&model->positions, row - batch->offsets[s], to);
 			if (config->segments > 0)
-				add_embedding(&model->segments, batch->segments ? batch->segments[row] : 0, to);
+				kernels->add_embedding(&model->segments, batch->segments ? batch->segments[row] : 0,
+									   to);
 		}
-	pass->kernels->layer_norm(x.data, NULL, x.ld, x.rows, config->embedding,
-							  &model->embedding_norm, config->layer_norm_eps);
+	kernels->layer_norm(x.data, NULL, x.ld, x.rows, config->embedding, &model->embedding_norm,
+						config->layer_norm_eps);
 	return project ? lat_gemm(pass, &model->embedding_projection, LAT_IDENTITY, x, pass->x) : LAT_OK;
 }
 

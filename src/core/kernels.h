@@ -158,6 +158,9 @@ struct LatKernels
 	void		(*pack_head) (const LatHead *head);
 	void		(*attend_head) (const LatHead *head, int from, int queries);
 
+	/* to (stride) += a row of an embedding: in int8 one multiply and one add, never fused. */
+	void		(*add_embedding) (const LatEmbedding *embedding, int row, float *to);
+
 	/* x = LayerNorm(x + residual) over rows of h floats, ld apart; residual may be NULL. */
 	void		(*layer_norm) (float *x, const float *residual, size_t ld, int rows, int h,
 							   const LatNorm *norm, float eps);

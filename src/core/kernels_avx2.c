@@ -109,6 +109,7 @@ const LatKernels lat_kernels_avx2 = {
 	.gemm_s8 = gemm_s8,
 	.gemm_f32 = gemm_f32,
 	.softmax = softmax,
+	.add_embedding = add_embedding,
 	.layer_norm = layer_norm,
 	.activate = activate,
 	.transpose = transpose,

@@ -174,6 +174,7 @@ gemm_s8(const LatGemmS8 *gemm)
 	.gemm_s8 = gemm_s8, \
 	.gemm_f32 = gemm_f32, \
 	.softmax = softmax, \
+	.add_embedding = add_embedding, \
 	.layer_norm = layer_norm, \
 	.activate = activate, \
 	.transpose = transpose, \

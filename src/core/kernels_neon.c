@@ -106,6 +106,7 @@ const LatKernels lat_kernels_neon = {
 	.gemm_s8 = gemm_s8,
 	.gemm_f32 = gemm_f32,
 	.softmax = softmax,
+	.add_embedding = add_embedding,
 	.layer_norm = layer_norm,
 	.activate = activate,
 	.transpose = transpose,

@@ -158,6 +158,18 @@ softmax(float *scores, size_t ld, int rows, int t, float scale, float *significa
 }
 
 static void
+add_embedding(const LatEmbedding *embedding, int row, float *to)
+{
+	size_t		from = (size_t) row * embedding->stride;
+
+	for (int i = 0; i < embedding->stride; i++)
+		if (embedding->precision == LAT_INT8)
+			to[i] += (float) ((const int8_t *) embedding->codes)[from + i] * embedding->scales[row];
+		else
+			to[i] += ((const float *) embedding->codes)[from + i];
+}
+
+static void
 layer_norm(float *x, const float *residual, size_t ld, int rows, int h, const LatNorm *norm, float eps)
 {
 	for (int row = 0; row < rows; row++)
@@ -349,6 +361,7 @@ const LatKernels lat_kernels_scalar = {
 	.gemm_s8 = gemm_s8,
 	.gemm_f32 = gemm_f32,
 	.softmax = softmax,
+	.add_embedding = add_embedding,
 	.layer_norm = layer_norm,
 	.activate = activate,
 	.transpose = transpose,

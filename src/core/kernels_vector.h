@@ -20,6 +20,7 @@ typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t VecInt __attribute__((vector_size(LANES * 4)));
 typedef float VecAny __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t VecIntAny __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int8_t BytesAny __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define VECTORS (16 / LANES)	/* a panel's width in vectors */
@@ -431,7 +432,33 @@ gemm_f32(const LatGemm *gemm)
 	}
 }
 
-/* ---- softmax, LayerNorm, activations ------------------------------------------------------ */
+/* ---- embeddings, softmax, LayerNorm, activations --------------------------------------------- */
+
+TARGET static void
+add_embedding(const LatEmbedding *embedding, int row, float *to)
+{
+	size_t		from = (size_t) row * embedding->stride;
+
+	if (embedding->precision == LAT_INT8)
+	{
+		const int8_t *codes = (const int8_t *) embedding->codes + from;
+		Vec			scale = vec_all(embedding->scales[row]);
+
+		for (int i = 0; i < embedding->stride; i += LANES)
+		{
+			VecInt		wide = __builtin_convertvector(*(const BytesAny *) (codes + i), VecInt);
+
+			vec_store(to + i, vec_load(to + i) + __builtin_convertvector(wide, Vec) * scale);
+		}
+	}
+	else
+	{
+		const float *values = (const float *) embedding->codes + from;
+
+		for (int i = 0; i < embedding->stride; i += LANES)
+			vec_store(to + i, vec_load(to + i) + vec_load(values + i));
+	}
+}
 
 TARGET static void
 softmax(float *scores, size_t ld, int rows, int t, float scale, float *significance)

@@ -264,6 +264,27 @@ test_softmax(const LatKernels *kernels, int t)
 	free(expected);
 }
 
+/* The same bits as the scalar kernel's, in both precisions. */
+static void
+test_embedding(const LatKernels *kernels, LatPrecision precision)
+{
+	LatEmbedding embedding = {precision, 3, 48, random_floats(3 * 48), random_floats(3)};
+	float	   *sum = random_floats(48);
+	float		expected[48];
+
+	memcpy(expected, sum, sizeof(expected));
+	for (int row = 0; row < 3; row++)
+	{
+		kernels->add_embedding(&embedding, row, sum);
+		lat_kernels_scalar.add_embedding(&embedding, row, expected);
+	}
+	CHECK(memcmp(sum, expected, sizeof(expected)) == 0, "%s: rows of embeddings, precision %d",
+		  kernels->name, precision);
+	free((void *) embedding.codes);
+	free((void *) embedding.scales);
+	free(sum);
+}
+
 static void
 test_layer_norm(const LatKernels *kernels, int h)
 {
@@ -614,6 +635,8 @@ main(void)
 		for (int t = 1; t < 40; t += 6)
 			test_softmax(kernels, t);
 		test_softmax(kernels, 512);
+		test_embedding(kernels, LAT_INT8);
+		test_embedding(kernels, LAT_FP32);
 		test_layer_norm(kernels, 384);
 		test_layer_norm(kernels, 312);
 		test_layer_norm(kernels, 20);

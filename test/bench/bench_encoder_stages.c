@@ -2,10 +2,13 @@
  * bench_encoder_stages.c
  *	  Where the encoder's time goes: each stage next to its bound.
  *
- *		taskset -c 0 build/bench/bench_encoder_stages [MODEL [KERNELS]]		default: models/sst2.latpack
+ *		taskset -c 0 build/bench/bench_encoder_stages [MODEL [KERNELS [LENGTHS REFERENCE]]]
  *
- * The kernels are wrapped in functions that take the time, so that the core runs as it is; what the
- * calls cost beyond that is in "other".  Bounds, measured here in registers and caches:
+ * MODEL: models/sst2.latpack if none is named.  LENGTHS: tokens kept after each layer, with commas
+ * between, at REFERENCE tokens, as a .pareto file lists them; nothing is dropped without them.
+ *
+ * The kernels are wrapped in functions that take the time, so that the core runs as it is; what is no
+ * kernel (embeddings, choosing tokens and moving their rows, calls) is in the last line.  Bounds, measured here in registers and caches:
  *
  *		GEMM		multiply-adds at the peak of the int8 instruction
  *		attention	multiply-adds at the peak of the bf16 instruction
@@ -43,7 +46,7 @@ typedef enum Stage
 static const char *const stage_names[STAGES] = {
 	"quantise activations", "GEMM Q, K, V", "GEMM attention output", "GEMM feed-forward in, GELU",
 	"GEMM feed-forward out", "GEMM head", "keys, values to bf16", "attention, softmax",
-	"LayerNorm, residual", "embeddings, copies, calls"
+	"LayerNorm, residual", "embeddings, drop, calls"
 };
 
 /* What a stage did in one run. */
@@ -288,15 +291,40 @@ run_model(LatEngine *engine, const LatBatch *batch, float *output)
 	return fastest;
 }
 
+/* What the layers keep, at a reference length of 0 everything. */
+typedef struct Kept
+{
+	int32_t		lengths[LAT_MAX_LAYERS];
+	int32_t		reference;
+} Kept;
+
+static bool
+parse_kept(char *lengths, const char *reference, Kept *kept)
+{
+	int			count = 0;
+
+	for (char *one = strtok(lengths, ","); one && count < LAT_MAX_LAYERS; one = strtok(NULL, ","))
+		kept->lengths[count++] = atoi(one);
+	kept->reference = atoi(reference);
+	return kept->reference > 0 &&
+		lat_check_lengths(&model->config, kept->lengths, count, NULL) == LAT_OK;
+}
+
 static void
-report(LatEngine *engine, int tokens, const Bounds *bounds)
+report(LatEngine *engine, int tokens, const Kept *kept, const Bounds *bounds)
 {
 	static int32_t ids[MAX_TOKENS];
 	static float output[MAX_TOKENS * 64];
 	const int32_t offsets[2] = {0, tokens};
+	int32_t		lengths[LAT_MAX_LAYERS];
 	LatBatch	batch = {.count = 1,.offsets = offsets,.ids = ids,.cls_only = true};
 	double		total;
 
+	if (kept->reference)
+	{
+		lat_scale_lengths(kept->lengths, model->config.layers, kept->reference, tokens, lengths);
+		batch.lengths = lengths;
+	}
 	for (int i = 0; i < tokens; i++)
 		ids[i] = model->config.cls_id + 1000 + i * 37 % 20000;
 	total = run_model(engine, &batch, output);
@@ -342,6 +370,7 @@ main(int argc, char **argv)
 	static LatKernels timed;
 	LatEngine	engine = {.host = &host,.kernels = &timed};
 	Bounds		bounds;
+	Kept		kept = {.reference = 0};
 	size_t		size = 0;
 	bool		named = argc > 1 && argv[1][0] != '-';
 	void	   *image = read_image(named ? argv[1] : "models/sst2.latpack", &size);
@@ -355,6 +384,8 @@ main(int argc, char **argv)
 		return 0;
 	}
 	model = &opened;
+	if (argc > 4 && !parse_kept(argv[3], argv[4], &kept))
+		return 2;
 	timed = *real;
 	timed.quantize = timed_quantize;
 	timed.gemm_s8 = timed_gemm_s8;
@@ -367,9 +398,9 @@ main(int argc, char **argv)
 	};
 	printf("# kernels %s; peaks: int8 %.0f GFLOP/s, bf16 %.0f GFLOP/s, copies %.0f GB/s\n", real->name,
 		   2e-9 * bounds.s8, 2e-9 * bounds.bf16, 1e-9 * bounds.bytes);
-	report(&engine, 25, &bounds);
-	report(&engine, 128, &bounds);
-	report(&engine, 384, &bounds);
+	report(&engine, 25, &kept, &bounds);
+	report(&engine, 128, &kept, &bounds);
+	report(&engine, 384, &kept, &bounds);
 	lat_engine_release(&engine);
 	free(image);
 	return 0;

@@ -152,6 +152,19 @@ start_group(LatPass *pass, const LatBatch *group)
 
 /* ---- embeddings --------------------------------------------------------------------------- */
 
+/* Rows of words lie anywhere: one is fetched while those before it are added up. */
+#define WORDS_AHEAD 4
+
+static void
+prefetch_word(const LatEmbedding *words, int row)
+{
+	size_t		size = words->stride * (words->precision == LAT_INT8 ? sizeof(int8_t) : sizeof(float));
+	const char *from = (const char *) words->codes + row * size;
+
+	for (size_t i = 0; i < size; i += LAT_ALIGNMENT)
+		__builtin_prefetch(from + i);
+}
+
 /* x (S, Hp) = LayerNorm(word + position + segment), projected where E is not H */
 static LatStatus
 embed(LatPass *pass)
@@ -166,14 +179,15 @@ embed(LatPass *pass)
 	for (int s = 0; s < batch->count; s++)
 		for (int row = batch->offsets[s]; row < batch->offsets[s + 1]; row++)
 		{
-			float	   *to = x.data + row * x.ld;
+			const LatEmbeddingRow rows[] = {
+				{&model->words, batch->ids[row]},
+				{&model->positions, row - batch->offsets[s]},
+				{&model->segments, batch->segments ? batch->segments[row] : 0}
+			};
 
-			memset(to, 0, x.ld * sizeof(float));
-			kernels->add_embedding(&model->words, batch->ids[row], to);
-			kernels->add_embedding(&model->positions, row - batch->offsets[s], to);
-			if (config->segments > 0)
-				kernels->add_embedding(&model->segments, batch->segments ? batch->segments[row] : 0,
-									   to);
+			if (row + WORDS_AHEAD < pass->rows)
+				prefetch_word(&model->words, batch->ids[row + WORDS_AHEAD]);
+			kernels->embed(rows, config->segments > 0 ? 3 : 2, x.data + row * x.ld);
 		}
 	kernels->layer_norm(x.data, NULL, x.ld, x.rows, config->embedding, &model->embedding_norm,
 						config->layer_norm_eps);

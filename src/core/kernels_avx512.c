@@ -26,6 +26,8 @@
 #define vec_sqrt(a) ((Vec) _mm512_sqrt_ps((__m512) (a)))
 #define vec_store_bytes(to, ints) \
 	_mm_storeu_si128((__m128i *) (to), _mm512_cvtepi32_epi8((__m512i) (ints)))
+#define vec_load_bytes(from) \
+	((VecInt) _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) (from))))
 
 #include "kernels_vector.h"
 #include "kernels_backward.h"
@@ -174,7 +176,7 @@ gemm_s8(const LatGemmS8 *gemm)
 	.gemm_s8 = gemm_s8, \
 	.gemm_f32 = gemm_f32, \
 	.softmax = softmax, \
-	.add_embedding = add_embedding, \
+	.embed = embed, \
 	.layer_norm = layer_norm, \
 	.activate = activate, \
 	.transpose = transpose, \

@@ -157,16 +157,26 @@ softmax(float *scores, size_t ld, int rows, int t, float scale, float *significa
 	}
 }
 
-static void
-add_embedding(const LatEmbedding *embedding, int row, float *to)
+static float
+embedding_value(const LatEmbeddingRow *one, int i)
 {
-	size_t		from = (size_t) row * embedding->stride;
+	const LatEmbedding *embedding = one->embedding;
+	size_t		at = (size_t) one->row * embedding->stride + i;
 
-	for (int i = 0; i < embedding->stride; i++)
-		if (embedding->precision == LAT_INT8)
-			to[i] += (float) ((const int8_t *) embedding->codes)[from + i] * embedding->scales[row];
-		else
-			to[i] += ((const float *) embedding->codes)[from + i];
+	if (embedding->precision == LAT_INT8)
+		return (float) ((const int8_t *) embedding->codes)[at] * embedding->scales[one->row];
+	return ((const float *) embedding->codes)[at];
+}
+
+static void
+embed(const LatEmbeddingRow *rows, int count, float *to)
+{
+	for (int i = 0; i < rows->embedding->stride; i++)
+	{
+		to[i] = 0;
+		for (int one = 0; one < count; one++)
+			to[i] += embedding_value(rows + one, i);
+	}
 }
 
 static void
@@ -361,7 +371,7 @@ const LatKernels lat_kernels_scalar = {
 	.gemm_s8 = gemm_s8,
 	.gemm_f32 = gemm_f32,
 	.softmax = softmax,
-	.add_embedding = add_embedding,
+	.embed = embed,
 	.layer_norm = layer_norm,
 	.activate = activate,
 	.transpose = transpose,

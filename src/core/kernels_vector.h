@@ -7,7 +7,7 @@
  *		LANES			floats in a vector (16, 8 or 4)
  *		TARGET			its function attribute
  *		vec_max, vec_min, vec_fma (a * b + c), vec_round (to even), vec_sqrt, vec_to_int,
- *		vec_store_bytes
+ *		vec_store_bytes, vec_load_bytes (signed, to integers)
  *		F32_ROWS, F32_PANELS	tile of the fp32 GEMM: as many accumulators as registers allow
  *
  * and finds here the functions of LatKernels.  Buffers are padded to 16
@@ -20,7 +20,6 @@ typedef float Vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t VecInt __attribute__((vector_size(LANES * 4)));
 typedef float VecAny __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t VecIntAny __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef int8_t BytesAny __attribute__((vector_size(LANES), aligned(1), may_alias));
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define VECTORS (16 / LANES)	/* a panel's width in vectors */
@@ -434,29 +433,29 @@ gemm_f32(const LatGemm *gemm)
 
 /* ---- embeddings, softmax, LayerNorm, activations --------------------------------------------- */
 
-TARGET static void
-add_embedding(const LatEmbedding *embedding, int row, float *to)
+/* LANES values of a row, from column i on. */
+INLINE Vec
+embedding_values(const LatEmbeddingRow *one, int i)
 {
-	size_t		from = (size_t) row * embedding->stride;
+	const LatEmbedding *embedding = one->embedding;
+	size_t		at = (size_t) one->row * embedding->stride + i;
 
 	if (embedding->precision == LAT_INT8)
+		return __builtin_convertvector(vec_load_bytes((const int8_t *) embedding->codes + at), Vec) *
+			vec_all(embedding->scales[one->row]);
+	return vec_load((const float *) embedding->codes + at);
+}
+
+TARGET static void
+embed(const LatEmbeddingRow *rows, int count, float *to)
+{
+	for (int i = 0; i < rows->embedding->stride; i += LANES)
 	{
-		const int8_t *codes = (const int8_t *) embedding->codes + from;
-		Vec			scale = vec_all(embedding->scales[row]);
+		Vec			sum = {0};
 
-		for (int i = 0; i < embedding->stride; i += LANES)
-		{
-			VecInt		wide = __builtin_convertvector(*(const BytesAny *) (codes + i), VecInt);
-
-			vec_store(to + i, vec_load(to + i) + __builtin_convertvector(wide, Vec) * scale);
-		}
-	}
-	else
-	{
-		const float *values = (const float *) embedding->codes + from;
-
-		for (int i = 0; i < embedding->stride; i += LANES)
-			vec_store(to + i, vec_load(to + i) + vec_load(values + i));
+		for (int one = 0; one < count; one++)
+			sum = sum + embedding_values(rows + one, i);
+		vec_store(to + i, sum);
 	}
 }
 

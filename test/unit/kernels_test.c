@@ -269,17 +269,17 @@ static void
 test_embedding(const LatKernels *kernels, LatPrecision precision)
 {
 	LatEmbedding embedding = {precision, 3, 48, random_floats(3 * 48), random_floats(3)};
+	const LatEmbeddingRow rows[] = {{&embedding, 2}, {&embedding, 0}, {&embedding, 1}};
 	float	   *sum = random_floats(48);
 	float		expected[48];
 
-	memcpy(expected, sum, sizeof(expected));
-	for (int row = 0; row < 3; row++)
+	for (int count = 1; count <= 3; count++)
 	{
-		kernels->add_embedding(&embedding, row, sum);
-		lat_kernels_scalar.add_embedding(&embedding, row, expected);
+		kernels->embed(rows, count, sum);
+		lat_kernels_scalar.embed(rows, count, expected);
+		CHECK(memcmp(sum, expected, sizeof(expected)) == 0, "%s: %d rows of embeddings, precision %d",
+			  kernels->name, count, precision);
 	}
-	CHECK(memcmp(sum, expected, sizeof(expected)) == 0, "%s: rows of embeddings, precision %d",
-		  kernels->name, precision);
 	free((void *) embedding.codes);
 	free((void *) embedding.scales);
 	free(sum);

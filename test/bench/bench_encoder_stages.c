@@ -7,8 +7,9 @@
  * MODEL: models/sst2.latpack if none is named.  LENGTHS: tokens kept after each layer, with commas
  * between, at REFERENCE tokens, as a .pareto file lists them; nothing is dropped without them.
  *
- * The kernels are wrapped in functions that take the time, so that the core runs as it is; what is no
- * kernel (embeddings, choosing tokens and moving their rows, calls) is in the last line.  Bounds, measured here in registers and caches:
+ * The kernels are wrapped in functions that take the time, so that the core runs as it is; what else
+ * there is (embeddings, choosing tokens and moving their rows, calls) is in the last line.  Bounds,
+ * measured here in registers and caches:
  *
  *		GEMM		multiply-adds at the peak of the int8 instruction
  *		attention	multiply-adds at the peak of the bf16 instruction

@@ -157,7 +157,8 @@ gemm_s8_panels(const int panels, const LatGemmS8 *gemm, int panel)
 	}
 }
 
-TARGET static void
+/* Aligned, or the place the linker chooses for its loops makes 4 % of difference. */
+TARGET static __attribute__((aligned(64))) void
 gemm_s8(const LatGemmS8 *gemm)
 {
 	int			p = 0;

@@ -152,25 +152,17 @@ start_group(LatPass *pass, const LatBatch *group)
 
 /* ---- embeddings --------------------------------------------------------------------------- */
 
+/* Rows of words lie anywhere: one is fetched while those before it are added up. */
+#define WORDS_AHEAD 4
+
 static void
-add_embedding(const LatEmbedding *embedding, int row, float *to)
+prefetch_word(const LatEmbedding *words, int row)
 {
-	size_t		from = (size_t) row * embedding->stride;
+	size_t		size = words->stride * (words->precision == LAT_INT8 ? sizeof(int8_t) : sizeof(float));
+	const char *from = (const char *) words->codes + row * size;
 
-	if (embedding->precision == LAT_INT8)
-	{
-		const int8_t *codes = (const int8_t *) embedding->codes + from;
-
-		for (int i = 0; i < embedding->stride; i++)
-			to[i] += (float) codes[i] * embedding->scales[row];
-	}
-	else
-	{
-		const float *values = (const float *) embedding->codes + from;
-
-		for (int i = 0; i < embedding->stride; i++)
-			to[i] += values[i];
-	}
+	for (size_t i = 0; i < size; i += LAT_ALIGNMENT)
+		__builtin_prefetch(from + i);
 }
 
 /* x (S, Hp) = LayerNorm(word + position + segment), projected where E is not H */
@@ -180,22 +172,25 @@ embed(LatPass *pass)
 	const LatModel *model = pass->model;
 	const LatConfig *config = &model->config;
 	const LatBatch *batch = pass->batch;
+	const LatKernels *kernels = pass->kernels;
 	bool		project = model->embedding_projection.weights != NULL;
 	LatMatrix	x = lat_matrix_rows(project ? pass->qkv : pass->x, 0, pass->rows);
 
 	for (int s = 0; s < batch->count; s++)
 		for (int row = batch->offsets[s]; row < batch->offsets[s + 1]; row++)
 		{
-			float	   *to = x.data + row * x.ld;
+			const LatEmbeddingRow rows[] = {
+				{&model->words, batch->ids[row]},
+				{&model->positions, row - batch->offsets[s]},
+				{&model->segments, batch->segments ? batch->segments[row] : 0}
+			};
 
-			memset(to, 0, x.ld * sizeof(float));
-			add_embedding(&model->words, batch->ids[row], to);
-			add_embedding(&model->positions, row - batch->offsets[s], to);
-			if (config->segments > 0)
-				add_embedding(&model->segments, batch->segments ? batch->segments[row] : 0, to);
+			if (row + WORDS_AHEAD < pass->rows)
+				prefetch_word(&model->words, batch->ids[row + WORDS_AHEAD]);
+			kernels->embed(rows, config->segments > 0 ? 3 : 2, x.data + row * x.ld);
 		}
-	pass->kernels->layer_norm(x.data, NULL, x.ld, x.rows, config->embedding,
-							  &model->embedding_norm, config->layer_norm_eps);
+	kernels->layer_norm(x.data, NULL, x.ld, x.rows, config->embedding, &model->embedding_norm,
+						config->layer_norm_eps);
 	return project ? lat_gemm(pass, &model->embedding_projection, LAT_IDENTITY, x, pass->x) : LAT_OK;
 }
 

@@ -99,6 +99,12 @@ typedef struct LatGemmBf16
 	int			panels;
 } LatGemmBf16;
 
+typedef struct LatEmbeddingRow
+{
+	const LatEmbedding *embedding;
+	int			row;
+} LatEmbeddingRow;
+
 /* One head of a sequence's attention, its products in bf16 (see kernels_avx512_bf16.c). */
 typedef struct LatHead
 {
@@ -178,6 +184,9 @@ struct LatKernels
 	 */
 	void		(*pack_head) (const LatHead *head);
 	void		(*attend_head) (const LatHead *head, int from, int queries);
+
+	/* to (stride) = sum of rows of embeddings, in order: in int8 each a multiply, then an add. */
+	void		(*embed) (const LatEmbeddingRow *rows, int count, float *to);
 
 	/* x = LayerNorm(x + residual) over rows of h floats, ld apart; residual may be NULL. */
 	void		(*layer_norm) (float *x, const float *residual, size_t ld, int rows, int h,

@@ -24,6 +24,8 @@
 #define vec_to_int(a) ((VecInt) _mm256_cvtps_epi32((__m256) (a)))
 #define vec_sqrt(a) ((Vec) _mm256_sqrt_ps((__m256) (a)))
 #define vec_store_bytes(to, ints) store_bytes(to, (__m256i) (ints))
+#define vec_load_bytes(from) \
+	((VecInt) _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *) (from))))
 
 /* The low byte of each of 8 integers that lie in 0 .. 255. */
 __attribute__((target("avx2"))) static inline void
@@ -109,6 +111,7 @@ const LatKernels lat_kernels_avx2 = {
 	.gemm_s8 = gemm_s8,
 	.gemm_f32 = gemm_f32,
 	.softmax = softmax,
+	.embed = embed,
 	.layer_norm = layer_norm,
 	.activate = activate,
 	.transpose = transpose,

@@ -189,20 +189,19 @@ score(const LatHead *head, int from, int count)
 /* ---- softmax ------------------------------------------------------------------------------ */
 
 /*
- * 2^x for x <= 0, relative error below 8e-5 (bf16 has 2e-3): x = n + r, |r| <= 1/2, the minimax
- * polynomial of degree 3 in r.
+ * 2^x for x <= 0, relative error below 8e-5 (bf16 has 2e-3): x = n + r, 0 <= r < 1, the minimax
+ * polynomial of degree 3 in r, times 2^n.
  */
 INLINE __m512
 exp2_quick(__m512 x)
 {
-	__m512		n = _mm512_roundscale_ps(x, 8);
-	__m512		r = x - n;
-	__m512		p = _mm512_set1_ps(0.0551716685f);
+	__m512		r = _mm512_reduce_ps(x, 9);
+	__m512		p = _mm512_set1_ps(0.0780245215f);
 
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.242611125f));
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.693260968f));
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.999928057f));
-	return _mm512_scalef_ps(p, n);
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.226067156f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.695833564f));
+	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.999925196f));
+	return _mm512_scalef_ps(p, x);
 }
 
 /* Scores (T, 16) become probabilities (T/2, 16, 2), in place, times the sum that is returned. */
@@ -234,32 +233,30 @@ exponentiate(const LatHead *head, __m512 highest)
 	return even + odd;
 }
 
-/* significance (T, 16) += probabilities of the queries that are there. */
-INLINE void
-add_significance(const LatHead *head, __m512 inverse)
-{
-	const __m512i *pairs = (const __m512i *) head->scores;
-	__m512i		upper = _mm512_set1_epi32((int32_t) 0xffff0000);
-
-	for (int key = 0; key < head->tokens; key += 2)
-	{
-		__m512i		pair = _mm512_load_si512(pairs + key / 2);
-		float	   *sums = head->significance + key * QUERIES;
-		__m512		a = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
-		__m512		b = _mm512_castsi512_ps(_mm512_and_si512(pair, upper));
-
-		_mm512_store_ps(sums, _mm512_fmadd_ps(a, inverse, _mm512_load_ps(sums)));
-		if (key + 1 < head->tokens)
-			_mm512_store_ps(sums + QUERIES,
-							_mm512_fmadd_ps(b, inverse, _mm512_load_ps(sums + QUERIES)));
-	}
-}
-
 /* ---- context ------------------------------------------------------------------------------ */
 
-/* context (count, 16 columns from c on) = probabilities by values, divided by their sums. */
+/* significance (T, 16) += probabilities of a pair of keys. */
 INLINE void
-weight_values(const LatHead *head, int from, int count, int c, __m512 inverse)
+add_significance(const LatHead *head, int key, __m512i probabilities, __m512 inverse)
+{
+	float	   *sums = head->significance + key * QUERIES;
+	__m512i		upper = _mm512_set1_epi32((int32_t) 0xffff0000);
+	__m512		a = _mm512_castsi512_ps(_mm512_slli_epi32(probabilities, 16));
+	__m512		b = _mm512_castsi512_ps(_mm512_and_si512(probabilities, upper));
+
+	_mm512_store_ps(sums, _mm512_fmadd_ps(a, inverse, _mm512_load_ps(sums)));
+	if (key + 1 < head->tokens)
+		_mm512_store_ps(sums + QUERIES,
+						_mm512_fmadd_ps(b, inverse, _mm512_load_ps(sums + QUERIES)));
+}
+
+/*
+ * context (count, 16 columns from c on) = probabilities by values, divided by their sums.  A constant
+ * says whether significance is added up on the way, in the shadow of the products.
+ */
+INLINE void
+weight_values(const bool significance, const LatHead *head, int from, int count, int c,
+			  __m512 inverse)
 {
 	size_t		value_ld = UP(head->d, 16) * 2;
 	const uint16_t *v = head->values + c * 2;
@@ -278,6 +275,8 @@ weight_values(const LatHead *head, int from, int count, int c, __m512 inverse)
 		UNROLL
 		for (int i = 0; i < 16; i++)
 			sums[i] = add_products(sums[i], v + pair * value_ld + i * 2, p);
+		if (significance)
+			add_significance(head, pair * 2, p, inverse);
 	}
 	UNROLL
 	for (int i = 0; i < 16; i++)
@@ -299,9 +298,11 @@ lat_attend_bf16(const LatHead *head, int from, int queries)
 		__m512		inverse = _mm512_maskz_div_ps(lanes_below(0, count), _mm512_set1_ps(1.0f), sums);
 
 		if (head->significance)
-			add_significance(head, inverse);
-		for (int c = 0; c < head->d; c += 16)
-			weight_values(head, from, count, c, inverse);
+			weight_values(true, head, from, count, 0, inverse);
+		else
+			weight_values(false, head, from, count, 0, inverse);
+		for (int c = 16; c < head->d; c += 16)
+			weight_values(false, head, from, count, c, inverse);
 	}
 }
 

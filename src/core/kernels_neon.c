@@ -24,6 +24,7 @@
 #define vec_to_int(a) ((VecInt) vcvtnq_s32_f32((float32x4_t) (a)))
 #define vec_sqrt(a) ((Vec) vsqrtq_f32((float32x4_t) (a)))
 #define vec_store_bytes(to, ints) store_bytes(to, (int32x4_t) (ints))
+#define vec_load_bytes(from) ((VecInt) load_bytes(from))
 
 /* The low byte of each of 4 integers that lie in 0 .. 255. */
 static inline void
@@ -33,6 +34,14 @@ store_bytes(uint8_t *to, int32x4_t ints)
 	uint8x8_t	bytes = vqmovn_u16(vcombine_u16(words, words));
 
 	vst1_lane_u32((uint32_t *) to, vreinterpret_u32_u8(bytes), 0);
+}
+
+static inline int32x4_t
+load_bytes(const int8_t *from)
+{
+	uint32x2_t	four = vld1_lane_u32((const uint32_t *) from, vdup_n_u32(0), 0);
+
+	return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(four))));
 }
 
 #include "kernels_vector.h"
@@ -106,6 +115,7 @@ const LatKernels lat_kernels_neon = {
 	.gemm_s8 = gemm_s8,
 	.gemm_f32 = gemm_f32,
 	.softmax = softmax,
+	.embed = embed,
 	.layer_norm = layer_norm,
 	.activate = activate,
 	.transpose = transpose,

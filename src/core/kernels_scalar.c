@@ -157,6 +157,28 @@ softmax(float *scores, size_t ld, int rows, int t, float scale, float *significa
 	}
 }
 
+static float
+embedding_value(const LatEmbeddingRow *one, int i)
+{
+	const LatEmbedding *embedding = one->embedding;
+	size_t		at = (size_t) one->row * embedding->stride + i;
+
+	if (embedding->precision == LAT_INT8)
+		return (float) ((const int8_t *) embedding->codes)[at] * embedding->scales[one->row];
+	return ((const float *) embedding->codes)[at];
+}
+
+static void
+embed(const LatEmbeddingRow *rows, int count, float *to)
+{
+	for (int i = 0; i < rows->embedding->stride; i++)
+	{
+		to[i] = 0;
+		for (int one = 0; one < count; one++)
+			to[i] += embedding_value(rows + one, i);
+	}
+}
+
 static void
 layer_norm(float *x, const float *residual, size_t ld, int rows, int h, const LatNorm *norm, float eps)
 {
@@ -349,6 +371,7 @@ const LatKernels lat_kernels_scalar = {
 	.gemm_s8 = gemm_s8,
 	.gemm_f32 = gemm_f32,
 	.softmax = softmax,
+	.embed = embed,
 	.layer_norm = layer_norm,
 	.activate = activate,
 	.transpose = transpose,

@@ -7,7 +7,7 @@
  *		LANES			floats in a vector (16, 8 or 4)
  *		TARGET			its function attribute
  *		vec_max, vec_min, vec_fma (a * b + c), vec_round (to even), vec_sqrt, vec_to_int,
- *		vec_store_bytes
+ *		vec_store_bytes, vec_load_bytes (signed, to integers)
  *		F32_ROWS, F32_PANELS	tile of the fp32 GEMM: as many accumulators as registers allow
  *
  * and finds here the functions of LatKernels.  Buffers are padded to 16
@@ -431,7 +431,33 @@ gemm_f32(const LatGemm *gemm)
 	}
 }
 
-/* ---- softmax, LayerNorm, activations ------------------------------------------------------ */
+/* ---- embeddings, softmax, LayerNorm, activations --------------------------------------------- */
+
+/* LANES values of a row, from column i on. */
+INLINE Vec
+embedding_values(const LatEmbeddingRow *one, int i)
+{
+	const LatEmbedding *embedding = one->embedding;
+	size_t		at = (size_t) one->row * embedding->stride + i;
+
+	if (embedding->precision == LAT_INT8)
+		return __builtin_convertvector(vec_load_bytes((const int8_t *) embedding->codes + at), Vec) *
+			vec_all(embedding->scales[one->row]);
+	return vec_load((const float *) embedding->codes + at);
+}
+
+TARGET static void
+embed(const LatEmbeddingRow *rows, int count, float *to)
+{
+	for (int i = 0; i < rows->embedding->stride; i += LANES)
+	{
+		Vec			sum = {0};
+
+		for (int one = 0; one < count; one++)
+			sum = sum + embedding_values(rows + one, i);
+		vec_store(to + i, sum);
+	}
+}
 
 TARGET static void
 softmax(float *scores, size_t ld, int rows, int t, float scale, float *significance)

@@ -15,6 +15,9 @@
 #include "core/format.h"
 #include "core/kernels.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,6 +245,76 @@ peer_close(Peer *peer)
 
 #endif							/* BENCH_ONEDNN */
 
+/* ---- the bound ---------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+
+#define PEAK_STEPS 100000
+
+/* One register of sums grows by 32 products, or by 64. */
+#define AVX2_SUM(sum) \
+	"vpmaddubsw %0, %0, %%ymm8\n" \
+	"vpmaddwd %0, %%ymm8, %%ymm8\n" \
+	"vpaddd %%ymm8, %%ymm" #sum ", %%ymm" #sum "\n"
+#define VNNI_SUM(sum) "vpdpbusd %0, %0, %%zmm" #sum "\n"
+#define EIGHT(one) one(0) one(1) one(2) one(3) one(4) one(5) one(6) one(7)
+
+__attribute__((target("avx2"))) static void
+avx2_steps(void)
+{
+	__m256i		zero = _mm256_setzero_si256();
+
+	for (int i = 0; i < PEAK_STEPS; i++)
+		__asm__ volatile(EIGHT(AVX2_SUM) : : "x" (zero)
+						 : "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm0");
+}
+
+__attribute__((target("avx512f"))) static void
+vnni_steps(void)
+{
+	__m512i		zero = _mm512_setzero_si512();
+
+	for (int i = 0; i < PEAK_STEPS; i++)
+		__asm__ volatile(EIGHT(VNNI_SUM) : : "v" (zero)
+						 : "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm0");
+}
+
+/* The kernels' own instructions with all in registers: what no GEMM of theirs exceeds. */
+static void
+print_peak(const char *kernels)
+{
+	bool		avx2 = strcmp(kernels, "avx2") == 0;
+	double		work = 2.0 * PEAK_STEPS * 8 * (avx2 ? 32 : 64);
+	double		best = 0;
+
+	if (!avx2 && strncmp(kernels, "avx512", 6) != 0)
+		return;
+	for (int run = 0; run < 20; run++)
+	{
+		double		start = seconds();
+		double		rate;
+
+		if (avx2)
+			avx2_steps();
+		else
+			vnni_steps();
+		rate = work / (seconds() - start);
+		best = rate > best ? rate : best;
+	}
+	printf("# peak of %s in registers: %.0f GFLOP/s\n",
+		   avx2 ? "vpmaddubsw, vpmaddwd, vpaddd" : "vpdpbusd", 1e-9 * best);
+}
+
+#else
+
+static void
+print_peak(const char *kernels)
+{
+	(void) kernels;
+}
+
+#endif							/* __x86_64__ */
+
 /* ---- measuring ---------------------------------------------------------------------------- */
 
 static int
@@ -301,12 +374,12 @@ measure(const LatKernels *kernels, const char *name, Shape shape)
 #endif
 	}
 #ifdef BENCH_ONEDNN
-	printf("%-34s | %6.1f GFLOP/s | %6.1f | %5.2f | %.2f\n", name,
+	printf("%-34s | %6.1f GFLOP/s | %6.1f | %5.2f | >= %.2f\n", name,
 		   1e-9 * flops / median(times, PAIRS), 1e-9 * flops / median(peer_times, PAIRS),
 		   median(ratios, PAIRS), GOAL);
 	peer_close(&peer);
 #else
-	printf("%-34s | %6.1f GFLOP/s | missing: libdnnl-dev | |  %.2f\n", name,
+	printf("%-34s | %6.1f GFLOP/s | missing: libdnnl-dev | - | >= %.2f\n", name,
 		   1e-9 * flops / median(times, PAIRS), GOAL);
 #endif
 	fflush(stdout);
@@ -323,7 +396,8 @@ main(int argc, char **argv)
 
 	if (kernels == NULL)
 		return 2;
-	printf("kernels %s, one thread; ratio: above 1 lat is faster\n", lat_kernels_name(kernels));
+	printf("# kernels %s, one thread\n", lat_kernels_name(kernels));
+	print_peak(lat_kernels_name(kernels));
 	printf("name | ours | oneDNN | ratio | goal\n");
 	for (int rotated = 0; rotated < 2; rotated++)
 		for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++)

@@ -7,6 +7,7 @@
 Builds the shared library when it is missing or older than the sources.
 """
 import ctypes as c
+import mmap
 import pathlib
 import subprocess
 
@@ -70,8 +71,10 @@ def source_of(directory):
 class Core:
     def __init__(self, content, precision="int8", kernels="auto"):
         self.lib = library()
-        self.core = self.lib.core_open(content, c.c_size_t(len(content)),
-                                       {"fp32": 0, "int8": 1}[precision], kernels.encode())
+        self.content = np.frombuffer(content, np.uint8)  # an image stays where it is
+        self.core = self.lib.core_open(
+            c.c_void_p(self.content.ctypes.data), c.c_size_t(len(content)),
+            {"fp32": 0, "int8": 1}[precision], kernels.encode())
         if not self.core:
             raise ValueError(self.lib.core_error().decode())
         self.core = c.c_void_p(self.core)
@@ -85,7 +88,9 @@ class Core:
 
     @classmethod
     def from_file(cls, path, kernels="auto"):
-        return cls(pathlib.Path(path).read_bytes(), kernels=kernels)
+        """Maps an image, as the server does."""
+        with open(path, "rb") as file:
+            return cls(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), kernels=kernels)
 
     def close(self):
         self.lib.core_close(self.core)

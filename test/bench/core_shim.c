@@ -15,7 +15,7 @@ typedef struct Core
 {
 	LatModel	model;
 	LatEngine	engine;
-	void	   *image;
+	void	   *block;			/* of the image, where it is not the caller's */
 	LatTokens	first;
 	LatTokens	second;
 } Core;
@@ -51,11 +51,15 @@ core_error(void)
 	return last_error.message;
 }
 
-/* content: a source or an image, see source.c. NULL on failure. */
+/*
+ * content: a source or an image, see source.c.  An image is used where it lies, as the server uses
+ * its mapped file, if it is aligned.  NULL on failure.
+ */
 Core *
 core_open(const void *content, size_t size, int precision, const char *kernels)
 {
 	Core	   *core = calloc(1, sizeof(Core));
+	const void *image = content;
 	size_t		image_size = size;
 	LatStatus	status = LAT_OK;
 
@@ -65,8 +69,8 @@ core_open(const void *content, size_t size, int precision, const char *kernels)
 		status = lat_fail(&last_error, LAT_UNSUPPORTED, "this CPU has no kernels \"%s\"", kernels);
 	else if (lat_is_image(content, size))
 	{
-		core->image = aligned_alloc(64, (size + 63) / 64 * 64);
-		memcpy(core->image, content, size);
+		if ((uintptr_t) content % 64 != 0)
+			image = core->block = memcpy(aligned_alloc(64, (size + 63) / 64 * 64), content, size);
 	}
 	else
 	{
@@ -76,18 +80,18 @@ core_open(const void *content, size_t size, int precision, const char *kernels)
 		if (status == LAT_OK)
 		{
 			image_size = lat_packer_image_size(packer);
-			core->image = aligned_alloc(64, (image_size + 63) / 64 * 64);
-			status = lat_packer_write(packer, core->image, &last_error);
+			image = core->block = aligned_alloc(64, (image_size + 63) / 64 * 64);
+			status = lat_packer_write(packer, core->block, &last_error);
 			lat_packer_close(packer);
 		}
 	}
 	if (status == LAT_OK)
-		status = lat_model_open(core->image, image_size, &core->model, &last_error);
+		status = lat_model_open(image, image_size, &core->model, &last_error);
 	if (status == LAT_OK)
 		status = lat_model_verify(&host, &core->model, &last_error);
 	if (status == LAT_OK)
 		return core;
-	free(core->image);
+	free(core->block);
 	free(core);
 	return NULL;
 }
@@ -98,7 +102,7 @@ core_close(Core *core)
 	lat_tokens_release(&host, &core->first);
 	lat_tokens_release(&host, &core->second);
 	lat_engine_release(&core->engine);
-	free(core->image);
+	free(core->block);
 	free(core);
 }
 
@@ -112,7 +116,7 @@ const void *
 core_image(const Core *core, size_t *size)
 {
 	*size = core->model.image_size;
-	return core->image;
+	return core->model.image;
 }
 
 int

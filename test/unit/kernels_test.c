@@ -264,6 +264,27 @@ test_softmax(const LatKernels *kernels, int t)
 	free(expected);
 }
 
+/* The same bits as the scalar kernel's, in both precisions. */
+static void
+test_embedding(const LatKernels *kernels, LatPrecision precision)
+{
+	LatEmbedding embedding = {precision, 3, 48, random_floats(3 * 48), random_floats(3)};
+	const LatEmbeddingRow rows[] = {{&embedding, 2}, {&embedding, 0}, {&embedding, 1}};
+	float	   *sum = random_floats(48);
+	float		expected[48];
+
+	for (int count = 1; count <= 3; count++)
+	{
+		kernels->embed(rows, count, sum);
+		lat_kernels_scalar.embed(rows, count, expected);
+		CHECK(memcmp(sum, expected, sizeof(expected)) == 0, "%s: %d rows of embeddings, precision %d",
+			  kernels->name, count, precision);
+	}
+	free((void *) embedding.codes);
+	free((void *) embedding.scales);
+	free(sum);
+}
+
 static void
 test_layer_norm(const LatKernels *kernels, int h)
 {
@@ -707,6 +728,8 @@ main(void)
 		for (int t = 1; t < 40; t += 6)
 			test_softmax(kernels, t);
 		test_softmax(kernels, 512);
+		test_embedding(kernels, LAT_INT8);
+		test_embedding(kernels, LAT_FP32);
 		test_layer_norm(kernels, 384);
 		test_layer_norm(kernels, 312);
 		test_layer_norm(kernels, 20);

@@ -214,6 +214,9 @@ struct LatKernels
 	/* Dropout of x (n, any number); element i has index indexes[i] in the mask, or (NULL) i. */
 	void		(*dropout) (float *x, int n, const int32_t *indexes, const LatDropout *dropout);
 
+	/* sums (n, a multiple of 16) += rows of from (rows, n), ld apart, in order. */
+	void		(*add_rows) (float *sums, const float *from, size_t ld, int rows, int n);
+
 	/* to (n) = sum over `ranks` of from[rank], in order; returns the sum of squares of to. */
 	double		(*reduce) (float *to, const float *const *from, int ranks, size_t n);
 

@@ -185,6 +185,7 @@ gemm_s8(const LatGemmS8 *gemm)
 	.softmax_backward = softmax_backward, \
 	.layer_norm_backward = layer_norm_backward, \
 	.dropout = dropout, \
+	.add_rows = add_rows, \
 	.reduce = reduce, \
 	.adamw = adamw,
 

@@ -255,6 +255,26 @@ dropout(float *x, int n, const int32_t *indexes, const LatDropout *dropout)
 	}
 }
 
+/* Four rows at a time, so that sums are loaded and stored a quarter as often. */
+TARGET static void
+add_rows(float *sums, const float *from, size_t ld, int rows, int n)
+{
+	int			row = 0;
+
+	for (; row + 4 <= rows; row += 4)
+	{
+		const float *first = from + row * ld;
+
+		for (int i = 0; i < n; i += LANES)
+			vec_store(sums + i, vec_load(sums + i) + vec_load(first + i) +
+					  vec_load(first + ld + i) + vec_load(first + 2 * ld + i) +
+					  vec_load(first + 3 * ld + i));
+	}
+	for (; row < rows; row++)
+		for (int i = 0; i < n; i += LANES)
+			vec_store(sums + i, vec_load(sums + i) + vec_load(from + row * ld + i));
+}
+
 TARGET static double
 reduce(float *to, const float *const *from, int ranks, size_t n)
 {

@@ -123,6 +123,7 @@ const LatKernels lat_kernels_neon = {
 	.softmax_backward = softmax_backward,
 	.layer_norm_backward = layer_norm_backward,
 	.dropout = dropout,
+	.add_rows = add_rows,
 	.reduce = reduce,
 	.adamw = adamw,
 };

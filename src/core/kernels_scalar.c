@@ -335,6 +335,14 @@ dropout(float *x, int n, const int32_t *indexes, const LatDropout *dropout)
 	}
 }
 
+static void
+add_rows(float *sums, const float *from, size_t ld, int rows, int n)
+{
+	for (int row = 0; row < rows; row++)
+		for (int i = 0; i < n; i++)
+			sums[i] += from[row * ld + i];
+}
+
 static double
 reduce(float *to, const float *const *from, int ranks, size_t n)
 {
@@ -379,6 +387,7 @@ const LatKernels lat_kernels_scalar = {
 	.softmax_backward = softmax_backward,
 	.layer_norm_backward = layer_norm_backward,
 	.dropout = dropout,
+	.add_rows = add_rows,
 	.reduce = reduce,
 	.adamw = adamw,
 };

@@ -115,19 +115,6 @@ lat_linear_input_gradient(LatTape *tape, const LatLinear *linear, LatMatrix dy, 
 	return status;
 }
 
-/* bias (Np) += column sums of dy, rows in order */
-static void
-add_rows(LatMatrix dy, int n, float *sums)
-{
-	for (int row = 0; row < dy.rows; row++)
-	{
-		const float *from = dy.data + row * dy.ld;
-
-		for (int i = 0; i < n; i++)
-			sums[i] += from[i];
-	}
-}
-
 static LatStatus
 weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatrix dy)
 {
@@ -159,7 +146,8 @@ weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatrix d
 LatStatus
 lat_linear_weight_gradient(LatTape *tape, const LatLinear *linear, LatMatrix x, LatMatrix dy)
 {
-	add_rows(dy, linear->n_padded, lat_gradient_of(tape, linear->bias));
+	tape->kernels->add_rows(lat_gradient_of(tape, linear->bias), dy.data, dy.ld, dy.rows,
+							linear->n_padded);
 	if (tape->bf16 != LAT_BF16_NONE)
 		return lat_linear_weight_gradient_bf16(tape, linear, x, dy);
 	return weight_gradient(tape, linear, x, dy);

@@ -703,6 +703,28 @@ test_optimizer(const LatKernels *kernels)
 		free(values[i / 5][i % 5]);
 }
 
+/* The same bits as one row after another. */
+static void
+test_add_rows(const LatKernels *kernels, int rows)
+{
+	enum
+	{
+		N = 48, ROW = 64
+	};
+	float	   *from = random_floats(rows * ROW);
+	float	   *sums = random_floats(N);
+	float	   *expected = copy_of(sums, N);
+
+	kernels->add_rows(sums, from, ROW, rows, N);
+	for (int row = 0; row < rows; row++)
+		for (int i = 0; i < N; i++)
+			expected[i] += from[row * ROW + i];
+	CHECK(memcmp(sums, expected, N * sizeof(float)) == 0, "%s: sum of %d rows", kernels->name, rows);
+	free(from);
+	free(sums);
+	free(expected);
+}
+
 int
 main(void)
 {
@@ -741,6 +763,8 @@ main(void)
 		test_backward(kernels, 13);
 		test_dropout(kernels);
 		test_optimizer(kernels);
+		for (int rows = 1; rows <= 9; rows++)
+			test_add_rows(kernels, rows);
 		if (kernels->gemm_bf16)
 			for (int rows = 1; rows <= ROWS; rows++)
 			{

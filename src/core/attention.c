@@ -125,7 +125,7 @@ attend_bf16(LatPass *pass, const LatAttention *attention)
 	LatHead		head = {
 		.q_ld = attention->q.ld,.kv_ld = attention->k.ld,.context_ld = attention->context.ld,
 		.tokens = attention->k.rows,.d = d,.scale = 1 / sqrtf((float) d),
-		.keys = (uint16_t *) pass->key_panels,.values = (uint16_t *) pass->value_panels,
+		.keys = (void *) pass->key_panels,.values = (void *) pass->value_panels,
 		.scores = pass->scores,
 		.significance = attention->significance ? pass->significance_lanes : NULL
 	};

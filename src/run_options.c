@@ -185,6 +185,8 @@ run_options_read(Jsonb *json, const RunOption *options, int count)
 	JsonbValue	value;
 	JsonbIteratorToken token;
 
+	if (json == NULL)
+		return;
 	if (!JB_ROOT_IS_OBJECT(json))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -253,9 +253,7 @@ make_run(FunctionCallInfo fcinfo, Run *run)
 	options.workers = Min(setting_train_workers, LAT_MAX_RANKS);
 	options.checkpoint_interval = 120;
 	take_trained_options(row->digest, &options.core);
-	search_options_read(&model->config, PG_ARGISNULL(2)
-						? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")))
-						: PG_GETARG_JSONB_P(2), &options);
+	search_options_read(&model->config, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2), &options);
 	shape = settle_shape(row->task, count_columns(run->query), &options);
 	run->task = options.input == INPUT_PAIR ? "pair" : unconstify(char *, lat_task_name(row->task));
 	run->options = search_options_write(&options);

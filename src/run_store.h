@@ -3,8 +3,8 @@
  *	  The rows of runs: lat_run_entry and lat_run_log.
  *
  * All of it needs a transaction; what is read comes in the current memory
- * context.  Every statement names a run by number and time of creation, so
- * that nothing is written to another run, should the extension have been
+ * context.  What a leader writes names its run by number and time of creation,
+ * so that nothing is written to another run, should the extension have been
  * dropped and created again.
  */
 #ifndef LAT_RUN_STORE_H

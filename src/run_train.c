@@ -227,9 +227,7 @@ check_arguments(Making *making, FunctionCallInfo fcinfo)
 	run->base = store_text_argument(fcinfo, 1, "base");
 	run->task = store_text_argument(fcinfo, 2, "task");
 	run->query = store_text_argument(fcinfo, 3, "data");
-	options = PG_ARGISNULL(4)
-		? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")))
-		: PG_GETARG_JSONB_P(4);
+	options = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
 	store_check_name(run->model);
 	making->task = find_task(run->task);
 	base = catalog_get_model(run->base);

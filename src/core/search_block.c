@@ -17,6 +17,7 @@
 #include "search.h"
 
 #include "format.h"
+#include "stages.h"
 
 #include <string.h>
 
@@ -192,53 +193,38 @@ lat_search_state(void *block, void **state, size_t *bytes)
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-/* Takes pieces of the private memory one after another; with base NULL it only measures. */
-typedef struct Carver
-{
-	uint8_t    *base;
-	size_t		used;
-} Carver;
-
-static void *
-carve(Carver *carver, size_t size)
-{
-	void	   *piece = carver->base ? carver->base + carver->used : NULL;
-
-	carver->used += LAT_ROUND_UP(size, LAT_ALIGNMENT);
-	return piece;
-}
-
 static void
-carve_searcher(Carver *carver, LatSearcher *searcher)
+carve_searcher(LatCarver *carver, LatSearcher *searcher)
 {
 	const LatSearchBlock *block = searcher->block;
 	const LatConfig *config = &searcher->model->config;
 	size_t		n = block->options.reference_length;
 	size_t		capacity = block->capacity;
 
-	searcher->offsets = carve(carver, block->count * sizeof(uint64_t));
-	searcher->order = carve(carver, block->selecting * sizeof(int32_t));
+	searcher->offsets = lat_carve(carver, block->count * sizeof(uint64_t));
+	searcher->order = lat_carve(carver, block->selecting * sizeof(int32_t));
 	if (config->task == LAT_EMBED)
-		searcher->chunk_references = carve(carver, (size_t) LAT_SEARCH_CHUNK * block->hidden *
-										   sizeof(float));
-	searcher->population.table = carve(carver, searcher->population.table_size * sizeof(int32_t));
-	searcher->costs = carve(carver, capacity * sizeof(double));
-	searcher->qualities = carve(carver, capacity * sizeof(double));
-	searcher->frontier = carve(carver, (capacity + 1) * sizeof(int32_t));
-	searcher->slot_of = carve(carver, capacity * sizeof(int32_t));
-	searcher->owners = carve(carver, block->slots * sizeof(int32_t));
-	searcher->pinned = carve(carver, block->slots);
-	searcher->contenders = carve(carver, block->batch * sizeof(LatContender));
-	searcher->ids = carve(carver, n * sizeof(int32_t));
-	searcher->segments = carve(carver, n);
-	searcher->output = carve(carver, n * lat_output_columns(searcher->model) * sizeof(float));
+		searcher->chunk_references = lat_carve(carver, (size_t) LAT_SEARCH_CHUNK * block->hidden *
+											   sizeof(float));
+	searcher->population.table = lat_carve(carver, searcher->population.table_size *
+										   sizeof(int32_t));
+	searcher->costs = lat_carve(carver, capacity * sizeof(double));
+	searcher->qualities = lat_carve(carver, capacity * sizeof(double));
+	searcher->frontier = lat_carve(carver, (capacity + 1) * sizeof(int32_t));
+	searcher->slot_of = lat_carve(carver, capacity * sizeof(int32_t));
+	searcher->owners = lat_carve(carver, block->slots * sizeof(int32_t));
+	searcher->pinned = lat_carve(carver, block->slots);
+	searcher->contenders = lat_carve(carver, block->batch * sizeof(LatContender));
+	searcher->ids = lat_carve(carver, n * sizeof(int32_t));
+	searcher->segments = lat_carve(carver, n);
+	searcher->output = lat_carve(carver, n * lat_output_columns(searcher->model) * sizeof(float));
 }
 
 static LatStatus
 reserve(LatSearcher *searcher, LatError *error)
 {
 	const LatHost *host = searcher->host;
-	Carver		carver = {NULL, 0};
+	LatCarver	carver = {NULL, 0};
 
 	searcher->population.table_size = lat_population_table_size(searcher->block->capacity);
 	carve_searcher(&carver, searcher);

@@ -94,6 +94,7 @@ typedef struct LatGemmBf16
 	size_t		c_panel;
 	const float *bias;			/* (16 panels), added last; or NULL */
 	bool		add;			/* sums start from what c holds, not from 0 */
+	bool		stream;			/* c, in whole cache lines, is written past the caches; not with add */
 	int			rows;
 	int			pairs;
 	int			panels;

@@ -101,7 +101,8 @@ gemm_tile(const int rows, const int panels, const LatGemmBf16 *gemm, const uint3
 			float	   *at = c + row * gemm->c_row + p * gemm->c_panel;
 
 			sums[row][p] = gemm->add ? _mm512_loadu_ps(at) : _mm512_setzero_ps();
-			_mm_prefetch((const char *) (at + rows * gemm->c_row), _MM_HINT_T0);
+			if (!gemm->stream)
+				_mm_prefetch((const char *) (at + rows * gemm->c_row), _MM_HINT_T0);
 		}
 	for (int pair = 0; pair < gemm->pairs; pair++, a += a_pair, b += 16)
 	{
@@ -126,8 +127,12 @@ gemm_tile(const int rows, const int panels, const LatGemmBf16 *gemm, const uint3
 		for (int p = 0; p < panels; p++)
 		{
 			__m512		last = bias ? _mm512_loadu_ps(bias + p * 16) : _mm512_setzero_ps();
+			float	   *at = c + row * gemm->c_row + p * gemm->c_panel;
 
-			_mm512_storeu_ps(c + row * gemm->c_row + p * gemm->c_panel, sums[row][p] + last);
+			if (gemm->stream)
+				_mm512_stream_ps(at, sums[row][p] + last);
+			else
+				_mm512_storeu_ps(at, sums[row][p] + last);
 		}
 }
 
@@ -171,6 +176,8 @@ lat_gemm_bf16(const LatGemmBf16 *gemm)
 										 gemm->c + row * gemm->c_row + p * gemm->c_panel);
 		}
 	}
+	if (gemm->stream)
+		_mm_sfence();			/* other processes read it after a barrier */
 }
 
 #endif							/* __x86_64__ */

@@ -13,7 +13,9 @@
  * equal significance, and then the gradient is that of another sub-model.
  *
  * A is packed once for each block of depth (all rows at a time; of a weight
- * gradient MOST_ROWS), B for each group of panels.
+ * gradient MOST_ROWS), B for each group of panels.  A gradient that is written
+ * once goes past the caches: it is larger than they are, and what it would
+ * overwrite need not be read.
  */
 #include "training.h"
 
@@ -130,9 +132,18 @@ lat_linear_input_gradient_bf16(LatTape *tape, const LatLinear *linear, LatMatrix
 	return status;
 }
 
+/* What becomes of a gradient's old value. */
+typedef enum Accumulation
+{
+	ADD,
+	OVERWRITE,
+	OVERWRITE_FOR_LATER			/* nothing is added to it soon */
+} Accumulation;
+
 /* Rows k .. k + rows - 1 of the gradient, from the part of x and dy at hand. */
 static LatStatus
-weight_rows(LatTape *tape, const LatLinear *linear, int k, LatMatrix x, LatMatrix dy, bool add)
+weight_rows(LatTape *tape, const LatLinear *linear, int k, LatMatrix x, LatMatrix dy,
+			Accumulation accumulation)
 {
 	float	   *gradient = lat_gradient_of(tape, linear->weights);
 	int			panels = linear->n_padded / LAT_PANEL;
@@ -154,7 +165,8 @@ weight_rows(LatTape *tape, const LatLinear *linear, int k, LatMatrix x, LatMatri
 			.a = tape->pairs_a,.a_row = 1,.a_pair = a_pair,
 				.b = tape->pairs_b,.b_panel = pairs * LAT_PANEL,
 				.c = gradient + panel * panel_size + (size_t) k * LAT_PANEL,
-				.c_row = LAT_PANEL,.c_panel = panel_size,.add = add,
+				.c_row = LAT_PANEL,.c_panel = panel_size,
+				.add = accumulation == ADD,.stream = accumulation == OVERWRITE_FOR_LATER,
 				.rows = rows,.pairs = (int) pairs,.panels = width
 		});
 	}
@@ -169,10 +181,12 @@ lat_linear_weight_gradient_bf16(LatTape *tape, const LatLinear *linear, LatMatri
 	for (int row = 0; row < dy.rows; row += LAT_GEMM_DEPTH)
 	{
 		int			rows = least(dy.rows - row, LAT_GEMM_DEPTH);
+		Accumulation accumulation = row > 0 || !tape->fresh ? ADD
+			: rows < dy.rows ? OVERWRITE : OVERWRITE_FOR_LATER;
 
 		for (int k = 0; status == LAT_OK && k < linear->k; k += MOST_ROWS)
 			status = weight_rows(tape, linear, k, lat_matrix_rows(x, row, rows),
-								 lat_matrix_rows(dy, row, rows), row > 0 || !tape->fresh);
+								 lat_matrix_rows(dy, row, rows), accumulation);
 	}
 	return status;
 }

@@ -632,6 +632,8 @@ test_bf16(const LatKernels *kernels, int rows, int depth, int panels)
 			kernels->pair_rows(across, LD(rows), depth, rows, packed_a, LD(rows));
 			gemm.a_row = 1;
 			gemm.a_pair = LD(rows);
+			gemm.add = false;
+			gemm.stream = true;
 		}
 		for (int p = 0; p < panels; p++)
 			if (way == 0)
@@ -644,7 +646,7 @@ test_bf16(const LatKernels *kernels, int rows, int depth, int panels)
 		for (int i = 0; i < rows; i++)
 			for (int n = 0; n < panels * 16; n++)
 			{
-				double		sum = before[i * panels * 16 + n];
+				double		sum = gemm.add ? before[i * panels * 16 + n] : 0;
 
 				for (int k = 0; k < depth; k++)
 					sum += (double) rounded(a[i * padded + k]) *

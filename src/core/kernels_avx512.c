@@ -33,6 +33,7 @@
 #include "kernels_backward.h"
 
 #define S8_ROWS 9
+#define ROW_AHEAD 1024			/* bytes */
 #define S8_PANELS 6
 #define S8_SUMS 27				/* rows x panels of the largest tile */
 
@@ -49,7 +50,8 @@ add_products(__m512i sums, __m512i codes, __m512i weights)
 
 /*
  * A tile of rows x panels; both are constants at every call.  Meanwhile the weights of the next
- * tile to the right, which follow, come into the second-level cache.
+ * tile to the right, which follow, come into the second-level cache.  A single row has no time for
+ * that: its own weights come into the first-level cache, as far ahead as a miss takes.
  */
 INLINE void
 gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, int panel)
@@ -73,7 +75,10 @@ gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, 
 		for (int p = 0; p < panels; p++)
 		{
 			b[p] = _mm512_load_si512(w + (p * depth + k) * 16);
-			_mm_prefetch(w + ((panels + p) * depth + k) * 16, _MM_HINT_T1);
+			if (rows == 1)
+				_mm_prefetch(w + (p * depth + k) * 16 + ROW_AHEAD, _MM_HINT_T0);
+			else
+				_mm_prefetch(w + ((panels + p) * depth + k) * 16, _MM_HINT_T1);
 		}
 		UNROLL
 		for (int row = 0; row < rows; row++)

@@ -186,7 +186,10 @@ struct LatKernels
 	void		(*pack_head) (const LatHead *head);
 	void		(*attend_head) (const LatHead *head, int from, int queries);
 
-	/* to (stride) = sum of rows of embeddings, in order: in int8 each a multiply, then an add. */
+	/*
+	 * to (stride) = sum of 2 or 3 rows of embeddings of one precision and stride, in order: in int8
+	 * each a multiply, then an add.
+	 */
 	void		(*embed) (const LatEmbeddingRow *rows, int count, float *to);
 
 	/* x = LayerNorm(x + residual) over rows of h floats, ld apart; residual may be NULL. */

@@ -433,30 +433,54 @@ gemm_f32(const LatGemm *gemm)
 
 /* ---- embeddings, softmax, LayerNorm, activations --------------------------------------------- */
 
-/* LANES values of a row, from column i on. */
-INLINE Vec
-embedding_values(const LatEmbeddingRow *one, int i)
+/* to = sum of rows; how many, and in which precision, is constant at every call. */
+INLINE void
+add_embeddings(const int count, const bool coded, const LatEmbeddingRow *rows, float *to)
 {
-	const LatEmbedding *embedding = one->embedding;
-	size_t		at = (size_t) one->row * embedding->stride + i;
+	int			stride = rows->embedding->stride;
+	const int8_t *codes[3];
+	const float *values[3];
+	Vec			scales[3];
 
-	if (embedding->precision == LAT_INT8)
-		return __builtin_convertvector(vec_load_bytes((const int8_t *) embedding->codes + at), Vec) *
-			vec_all(embedding->scales[one->row]);
-	return vec_load((const float *) embedding->codes + at);
+	UNROLL
+	for (int one = 0; one < count; one++)
+	{
+		const LatEmbedding *embedding = rows[one].embedding;
+		size_t		from = (size_t) rows[one].row * stride;
+
+		codes[one] = (const int8_t *) embedding->codes + from;
+		values[one] = (const float *) embedding->codes + from;
+		scales[one] = vec_all(coded ? embedding->scales[rows[one].row] : 1);
+	}
+	for (int i = 0; i < stride; i += LANES)
+	{
+		Vec			sum = {0};
+
+		UNROLL
+		for (int one = 0; one < count; one++)
+		{
+			if (coded)
+				sum = sum + __builtin_convertvector(vec_load_bytes(codes[one] + i), Vec) * scales[one];
+			else
+				sum = sum + vec_load(values[one] + i);
+		}
+		vec_store(to + i, sum);
+	}
 }
 
 TARGET static void
 embed(const LatEmbeddingRow *rows, int count, float *to)
 {
-	for (int i = 0; i < rows->embedding->stride; i += LANES)
-	{
-		Vec			sum = {0};
+	bool		coded = rows->embedding->precision == LAT_INT8;
 
-		for (int one = 0; one < count; one++)
-			sum = sum + embedding_values(rows + one, i);
-		vec_store(to + i, sum);
-	}
+	if (count == 3 && coded)
+		add_embeddings(3, true, rows, to);
+	else if (count == 3)
+		add_embeddings(3, false, rows, to);
+	else if (coded)
+		add_embeddings(2, true, rows, to);
+	else
+		add_embeddings(2, false, rows, to);
 }
 
 TARGET static void

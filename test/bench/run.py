@@ -22,6 +22,7 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build/bench"
 ORDER = ("gemm", "encoder", "flops", "tokenizer", "sql", "load", "growth", "train")
 IN_CLUSTER = ("sql", "load", "growth")
+ONE_CORE = ("gemm", "encoder", "flops", "tokenizer", "encoder_stages")     # kept on one
 QUICK_ARGUMENTS = {"bench_gemm": ["auto", "GEMM 25 x"]}
 # Benchmarks of many shapes: the table shows the worst and the middle of each group.
 FOLDED = re.compile(r"(int8 GEMM) .* (hot|rotated)$")
@@ -40,6 +41,10 @@ def find():
     return dict(sorted(commands.items(), key=lambda item: rank.get(item[0], len(rank))))
 
 
+def stay_on_one_core():
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
 def run(name, command):
     """Output of a program, shown as it comes and kept."""
     lines, began = [], time.perf_counter()
@@ -47,7 +52,8 @@ def run(name, command):
     environment = dict(os.environ, PYTHONPATH=str(HERE), OMP_NUM_THREADS="1",
                        OPENBLAS_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment,
-                          cwd=ROOT) as program:
+                          cwd=ROOT,
+                          preexec_fn=stay_on_one_core if name in ONE_CORE else None) as program:
         for line in program.stdout:
             lines.append(line.rstrip("\n"))
             print("   " + lines[-1], flush=True)

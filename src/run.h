@@ -82,7 +82,10 @@ typedef struct RunOption
 	const char *const *words;	/* OPTION_WORD: ends with NULL */
 } RunOption;
 
-/* Read what json (NULL: nothing) gives.  Unknown keys, wrong types, values out of bounds: ERROR 22023. */
+/*
+ * Read what json (NULL: nothing) gives.  Unknown keys, wrong types, values out
+ * of bounds: ERROR 22023.
+ */
 extern void run_options_read(Jsonb *json, const RunOption *options, int count);
 
 /* All values as jsonb; run_options_read makes exactly the same values of it. */

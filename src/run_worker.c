@@ -97,39 +97,39 @@ run_register_leader(const LeaderOrder *order)
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
-int
-run_leader_pid(int64 run)
+/* Process that holds the lock of a run, or (NULL) of any run of any database; 0: none does. */
+static int
+find_leader(const LOCKTAG *tag)
 {
 	LockData   *locks = GetLockStatusData();
-	LOCKTAG		tag;
 	int			i;
 
-	set_lock_tag(&tag, run);
 	for (i = 0; i < locks->nelements; i++)
 	{
 		const LockInstanceData *lock = &locks->locks[i];
+		bool		meant = tag ? memcmp(&lock->locktag, tag, sizeof(LOCKTAG)) == 0
+			: lock->locktag.locktag_type == LOCKTAG_ADVISORY &&
+			lock->locktag.locktag_field4 == LOCK_FIELD4;
 
-		if (lock->holdMask != 0 && memcmp(&lock->locktag, &tag, sizeof(tag)) == 0)
+		if (lock->holdMask != 0 && meant)
 			return lock->pid;
 	}
 	return 0;
 }
 
+int
+run_leader_pid(int64 run)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, run);
+	return find_leader(&tag);
+}
+
 bool
 run_any_leader(void)
 {
-	LockData   *locks = GetLockStatusData();
-	int			i;
-
-	for (i = 0; i < locks->nelements; i++)
-	{
-		const LockInstanceData *lock = &locks->locks[i];
-
-		if (lock->holdMask != 0 && lock->locktag.locktag_type == LOCKTAG_ADVISORY &&
-			lock->locktag.locktag_field4 == LOCK_FIELD4)
-			return true;
-	}
-	return false;
+	return find_leader(NULL) != 0;
 }
 
 /*

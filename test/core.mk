@@ -9,7 +9,7 @@
 #	build/fuzz/	clang with libFuzzer as well
 
 CORE_SOURCES = $(sort $(wildcard src/core/*.c))
-CORE_HEADERS = $(wildcard src/core/*.h test/unit/*.h test/fuzz/*.h)
+CORE_HEADERS = $(wildcard src/core/*.h test/*.h test/unit/*.h test/fuzz/*.h)
 UNIT_TESTS = $(patsubst test/unit/%.c,%,$(sort $(wildcard test/unit/*_test.c)))
 UNIT_SHARED = $(filter-out %_test.c,$(sort $(wildcard test/unit/*.c)))
 FUZZ_TARGETS = $(patsubst test/fuzz/%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))

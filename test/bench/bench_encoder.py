@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT / "test/bench"))
 import core as lat  # noqa: E402
 import quality  # noqa: E402
 import report  # noqa: E402
+from export_onnx import export  # noqa: E402
 
 MODEL = ROOT.parent / "shared/models/sst2"
 BUILD = ROOT / "build/bench"
@@ -86,19 +87,6 @@ class Ours:
 
 
 # ---- ONNX Runtime -------------------------------------------------------------------------------
-
-def export(directory, to):
-    """The checkpoint as an fp32 ONNX graph."""
-    import torch
-    import transformers
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="eager").eval()
-    ids = torch.ones(2, 8, dtype=torch.int64)
-    axes = {n: {0: "batch", 1: "tokens"} for n in ("input_ids", "attention_mask", "token_type_ids")}
-    torch.onnx.export(model, (ids, ids, torch.zeros_like(ids)), str(to), dynamo=False,
-                      input_names=list(axes), output_names=["logits"],
-                      dynamic_axes={**axes, "logits": {0: "batch"}}, opset_version=17)
-
 
 def onnx_files():
     """{name: path} of the int8 graphs, made where they are missing."""

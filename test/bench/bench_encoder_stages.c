@@ -19,6 +19,7 @@
  */
 #include "core/format.h"
 #include "core/kernels.h"
+#include "../plain_host.h"
 
 #include <immintrin.h>
 #include <stdio.h>
@@ -242,27 +243,6 @@ bound_of(Stage stage, const Account *one, const Bounds *bounds)
 
 /* ---- runs --------------------------------------------------------------------------------- */
 
-static void *
-host_alloc(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-host_release(void *arg, void *pointer)
-{
-	(void) arg;
-	free(pointer);
-}
-
-static bool
-host_interrupted(void *arg)
-{
-	(void) arg;
-	return false;
-}
-
 /* Seconds of the fastest run, which is left in accounts. */
 static double
 run_model(LatEngine *engine, const LatBatch *batch, float *output)
@@ -366,7 +346,7 @@ read_image(const char *path, size_t *size)
 int
 main(int argc, char **argv)
 {
-	static const LatHost host = {host_alloc, host_release, host_interrupted, NULL};
+	static const LatHost host = PLAIN_HOST;
 	static LatModel opened;
 	static LatKernels timed;
 	LatEngine	engine = {.host = &host,.kernels = &timed};

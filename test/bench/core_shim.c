@@ -6,6 +6,7 @@
  * or a count; the message of the last error is in core_error().
  */
 #include "core/lat.h"
+#include "../plain_host.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,28 +23,7 @@ typedef struct Core
 
 static LatError last_error;
 
-static void *
-host_alloc(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-host_release(void *arg, void *pointer)
-{
-	(void) arg;
-	free(pointer);
-}
-
-static bool
-host_interrupted(void *arg)
-{
-	(void) arg;
-	return false;
-}
-
-static const LatHost host = {host_alloc, host_release, host_interrupted, NULL};
+static const LatHost host = PLAIN_HOST;
 
 const char *
 core_error(void)

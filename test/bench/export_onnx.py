@@ -12,31 +12,35 @@ import pathlib
 import shutil
 import sys
 
-import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from transformers import AutoModelForSequenceClassification
-
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
-class Logits(torch.nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
+def export(checkpoint, to):
+    """The checkpoint of a classifier as an fp32 ONNX graph."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
 
-    def forward(self, ids, mask, segments):
-        return self.model(input_ids=ids, attention_mask=mask, token_type_ids=segments).logits
+    class Logits(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
 
+        def forward(self, ids, mask, segments):
+            return self.model(input_ids=ids, attention_mask=mask, token_type_ids=segments).logits
 
-def main():
-    checkpoint, directory = map(pathlib.Path, sys.argv[1:3])
-    directory.mkdir(parents=True, exist_ok=True)
     model = AutoModelForSequenceClassification.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation="eager").eval()
     ids = torch.ones(2, 9, dtype=torch.long)
-    torch.onnx.export(Logits(model), (ids, ids, 0 * ids), str(directory / "fp32.onnx"),
-                      input_names=INPUTS, output_names=["logits"], opset_version=17, dynamo=False,
+    torch.onnx.export(Logits(model), (ids, ids, 0 * ids), str(to), input_names=INPUTS,
+                      output_names=["logits"], opset_version=17, dynamo=False,
                       dynamic_axes={name: {0: "batch", 1: "tokens"} for name in INPUTS})
+
+
+def main():
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    checkpoint, directory = map(pathlib.Path, sys.argv[1:3])
+    directory.mkdir(parents=True, exist_ok=True)
+    export(checkpoint, directory / "fp32.onnx")
     quantize_dynamic(directory / "fp32.onnx", directory / "int8.onnx", weight_type=QuantType.QInt8)
     shutil.copy(checkpoint / "tokenizer.json", directory)
 

@@ -7,6 +7,7 @@
  * with condition variables; each has the host's plain malloc.
  */
 #include "core/train.h"
+#include "../plain_host.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -32,28 +33,7 @@ typedef struct Shared
 
 static LatError last_error;
 
-static void *
-host_alloc(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-host_release(void *arg, void *pointer)
-{
-	(void) arg;
-	free(pointer);
-}
-
-static bool
-host_interrupted(void *arg)
-{
-	(void) arg;
-	return false;
-}
-
-static const LatHost host = {host_alloc, host_release, host_interrupted, NULL};
+static const LatHost host = PLAIN_HOST;
 
 const char *
 train_error(void)

@@ -9,6 +9,7 @@
  * one: nothing is read outside it (the sanitizers see to that).
  */
 #include "core/vocabulary.h"
+#include "../plain_host.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,28 +26,7 @@ static const char *const words[] = {
 
 #define WORDS ((int32_t) (sizeof(words) / sizeof(words[0])))
 
-static void *
-allocate(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-release(void *arg, void *pointer)
-{
-	(void) arg;
-	free(pointer);
-}
-
-static bool
-never_interrupted(void *arg)
-{
-	(void) arg;
-	return false;
-}
-
-static const LatHost host = {allocate, release, never_interrupted, NULL};
+static const LatHost host = PLAIN_HOST;
 
 static void
 open_model(LatModel *model, void **section, size_t *size)

@@ -7,6 +7,7 @@
 
 #include "../../src/core/lat.h"
 #include "../../src/core/vocabulary.h"
+#include "../plain_host.h"
 
 typedef struct Tokenizer
 {
@@ -17,28 +18,7 @@ typedef struct Tokenizer
 	LatError	error;
 } Tokenizer;
 
-static void *
-allocate(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-release(void *arg, void *pointer)
-{
-	(void) arg;
-	free(pointer);
-}
-
-static bool
-never_interrupted(void *arg)
-{
-	(void) arg;
-	return false;
-}
-
-static const LatHost host = {allocate, release, never_interrupted, NULL};
+static const LatHost host = PLAIN_HOST;
 
 /* text: the words, each followed by a newline; the added tokens are those in brackets. */
 Tokenizer  *tokenizer_open(const char *text, int32_t count, int lowercase, int strip_accents);

@@ -58,6 +58,26 @@ group_size(const LatBatch *batch, int first)
 	return stop - first;
 }
 
+/*
+ * No layer needs its queries, keys and values any more when it comes to its feed-forward block: they
+ * share their memory, the largest there is, so that more of it is found in the second-level cache.
+ */
+static void
+carve_qkv_and_inner(LatCarver *carver, LatPass *pass, int rows)
+{
+	const LatConfig *config = &pass->model->config;
+	size_t		width = LAT_ROUND_UP(config->hidden, LAT_PANEL);
+	size_t		embedding = LAT_ROUND_UP(config->embedding, LAT_PANEL);
+	size_t		qkv_ld = 3 * width > embedding ? 3 * width : embedding;
+	size_t		inner_ld = LAT_ROUND_UP(config->intermediate, LAT_PANEL);
+	size_t		qkv_size = rows * qkv_ld;
+	size_t		inner_size = LAT_BLOCK_ROWS * inner_ld;
+	float	   *data = lat_carve(carver, (qkv_size > inner_size ? qkv_size : inner_size) * sizeof(float));
+
+	pass->qkv = (LatMatrix) {data, qkv_ld, rows};
+	pass->inner = (LatMatrix) {data, inner_ld, LAT_BLOCK_ROWS};
+}
+
 /* Scratch for any group of the batch. */
 static void
 carve_pass(LatCarver *carver, LatPass *pass, const LatBatch *batch)
@@ -85,11 +105,14 @@ carve_pass(LatCarver *carver, LatPass *pass, const LatBatch *batch)
 	pass->origins = lat_carve(carver, rows * sizeof(int32_t));
 	pass->x = lat_carve_matrix(carver, rows, width);
 	pass->y = lat_carve_matrix(carver, rows, width);
-	pass->qkv = lat_carve_matrix(carver, rows, largest(3 * (int) width, config->embedding));
+	carve_qkv_and_inner(carver, pass, rows);
 	pass->context = lat_carve_matrix(carver, rows, width);
 	if (config->task != LAT_CLASSIFY)
 		pass->restored = lat_carve_matrix(carver, rows, width);
 	pass->inner = lat_carve_matrix(carver, LAT_BLOCK_ROWS, config->intermediate);
+#ifdef SHARE
+	pass->inner.data = pass->qkv.data; /* experiment: assumes rows enough */
+#endif
 	pass->scores = lat_carve(carver, (size_t) LAT_BLOCK_ROWS * longest * sizeof(float));
 	pass->head_context = lat_carve(carver, (size_t) LAT_BLOCK_ROWS * d * sizeof(float));
 	pass->key_panels = lat_carve(carver, (size_t) longest * d * sizeof(float));
@@ -153,7 +176,7 @@ start_group(LatPass *pass, const LatBatch *group)
 /* ---- embeddings --------------------------------------------------------------------------- */
 
 /* Rows of words lie anywhere: one is fetched while those before it are added up. */
-#define WORDS_AHEAD 4
+#define WORDS_AHEAD 12
 
 static void
 prefetch_word(const LatEmbedding *words, int row)

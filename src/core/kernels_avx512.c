@@ -33,9 +33,11 @@
 #include "kernels_backward.h"
 
 #define S8_ROWS 9
-#define ROW_AHEAD 1024			/* bytes */
-#define S8_PANELS 6
+#define S8_PANELS 3
 #define S8_SUMS 27				/* rows x panels of the largest tile */
+#define FEW_ROWS 4
+#define STEPS 4					/* of 4 in K, at a time */
+#define STREAM_AHEAD 16384		/* bytes */
 
 /*
  * sums + products of 64 pairs of bytes, by fours.  The instruction is written out because gcc's
@@ -50,15 +52,23 @@ add_products(__m512i sums, __m512i codes, __m512i weights)
 
 /*
  * A tile of rows x panels; both are constants at every call.  Meanwhile the weights of the next
- * tile to the right, which follow, come into the second-level cache.  A single row has no time for
- * that: its own weights come into the first-level cache, as far ahead as a miss takes.
+ * tile to the right, which follow, come into the second-level cache: each tile of a column reaches
+ * further by its share, so that memory is asked for them evenly.
+ *
+ * Rows are reached by fours from a few pointers whose steps are hidden from the compiler: it would
+ * keep a pointer for every row and panel, more than there are registers, and pay for it in the loop.
  */
 INLINE void
 gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, int panel)
 {
 	size_t		depth = gemm->linear->k_padded;
 	const int8_t *w = (const int8_t *) gemm->linear->weights + (gemm->panel + panel) * depth * 16;
-	const uint8_t *a = gemm->codes->codes + from * depth;
+	const int8_t *next = w + panels * depth * 16 * (gemm->rows + from) / gemm->rows;
+	const uint8_t *fours[] = {
+		gemm->codes->codes + from * depth,
+		gemm->codes->codes + (from + 4) * depth,
+		gemm->codes->codes + (from + 8) * depth
+	};
 	__m512i		sums[S8_ROWS][S8_PANELS];
 	int32_t		out[S8_SUMS * 16] __attribute__((aligned(64)));
 
@@ -67,18 +77,15 @@ gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, 
 		UNROLL
 		for (int p = 0; p < panels; p++)
 			sums[row][p] = _mm512_setzero_si512();
-	for (size_t k = 0; k < depth; k += 4)
+	for (const int8_t *stop = w + depth * 16; w < stop;)
 	{
 		__m512i		b[S8_PANELS];
 
 		UNROLL
 		for (int p = 0; p < panels; p++)
 		{
-			b[p] = _mm512_load_si512(w + (p * depth + k) * 16);
-			if (rows == 1)
-				_mm_prefetch(w + (p * depth + k) * 16 + ROW_AHEAD, _MM_HINT_T0);
-			else
-				_mm_prefetch(w + ((panels + p) * depth + k) * 16, _MM_HINT_T1);
+			b[p] = _mm512_load_si512(w + p * depth * 16);
+			_mm_prefetch(next + p * depth * 16, _MM_HINT_T1);
 		}
 		UNROLL
 		for (int row = 0; row < rows; row++)
@@ -86,12 +93,18 @@ gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, 
 			int32_t		quad;
 			__m512i		four;
 
-			memcpy(&quad, a + row * depth + k, sizeof(quad));
+			memcpy(&quad, fours[row / 4] + row % 4 * depth, sizeof(quad));
 			four = _mm512_set1_epi32(quad);
 			UNROLL
 			for (int p = 0; p < panels; p++)
 				sums[row][p] = add_products(sums[row][p], four, b[p]);
 		}
+		w += 64;
+		next += 64;
+		UNROLL
+		for (int i = 0; i < 3; i++)
+			fours[i] += 4;
+		__asm__("" : "+r" (w), "+r" (next), "+r" (fours[0]), "+r" (fours[1]), "+r" (fours[2]));
 	}
 	UNROLL
 	for (int row = 0; row < rows; row++)
@@ -101,80 +114,98 @@ gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, 
 	finish_sums(gemm, out, from, rows, panel, panels);
 }
 
-/* One tile of up to S8_ROWS rows by a constant number of panels. */
-INLINE void
-gemm_s8_rows(const int panels, const LatGemmS8 *gemm, int from, int rows, int panel)
-{
-	switch (rows)
-	{
-		case 1:
-			return gemm_s8_tile(1, panels, gemm, from, panel);
-		case 2:
-			return gemm_s8_tile(2, panels, gemm, from, panel);
-		case 3:
-			return gemm_s8_tile(3, panels, gemm, from, panel);
-		case 4:
-			return gemm_s8_tile(4, panels, gemm, from, panel);
-		case 5:
-			return gemm_s8_tile(5, panels, gemm, from, panel);
-		case 6:
-			return gemm_s8_tile(6, panels, gemm, from, panel);
-		case 7:
-			return gemm_s8_tile(7, panels, gemm, from, panel);
-		case 8:
-			return gemm_s8_tile(8, panels, gemm, from, panel);
-		default:
-			return gemm_s8_tile(9, panels, gemm, from, panel);
-	}
-}
-
 /*
- * Two to four rows by six panels: as many sums at a time as more rows would have by three.  A single
- * row waits for its weights however many there are, and longer where more streams are prefetched.
+ * One to four rows wait for their weights, so these are read as they lie, a panel after the other:
+ * that is what a processor fetches ahead best by itself, and three or four rows leave it time to be
+ * told more.  A row has STEPS sums a panel, which take turns, or each product would wait for the one
+ * before.
  */
 INLINE void
-gemm_s8_few_rows(const LatGemmS8 *gemm, int panel)
+gemm_s8_stream(const int rows, const int panels, const LatGemmS8 *gemm, int from, int panel)
 {
-	switch (gemm->rows)
+	size_t		depth = gemm->linear->k_padded;
+	const int8_t *w = (const int8_t *) gemm->linear->weights + (gemm->panel + panel) * depth * 16;
+	const uint8_t *a = gemm->codes->codes + from * depth;
+	int32_t		out[FEW_ROWS * S8_PANELS * 16] __attribute__((aligned(64)));
+
+	for (int p = 0; p < panels; p++)
 	{
-		case 2:
-			return gemm_s8_tile(2, 6, gemm, 0, panel);
-		case 3:
-			return gemm_s8_tile(3, 6, gemm, 0, panel);
-		default:
-			return gemm_s8_tile(4, 6, gemm, 0, panel);
+		__m512i		sums[FEW_ROWS][STEPS];
+
+		UNROLL
+		for (int row = 0; row < rows; row++)
+			UNROLL
+			for (int i = 0; i < STEPS; i++)
+				sums[row][i] = _mm512_setzero_si512();
+		for (size_t k = 0; k < depth; k += 4 * STEPS, w += 64 * STEPS)
+			UNROLL
+			for (int i = 0; i < STEPS; i++)
+			{
+				__m512i		b = _mm512_load_si512(w + i * 64);
+
+				if (rows > 2)
+					_mm_prefetch(w + i * 64 + STREAM_AHEAD, _MM_HINT_T1);
+				UNROLL
+				for (int row = 0; row < rows; row++)
+				{
+					int32_t		quad;
+
+					memcpy(&quad, a + row * depth + k + i * 4, sizeof(quad));
+					sums[row][i] = add_products(sums[row][i], _mm512_set1_epi32(quad), b);
+				}
+			}
+		UNROLL
+		for (int row = 0; row < rows; row++)
+			_mm512_store_si512(out + (row * panels + p) * 16,
+							   _mm512_add_epi32(_mm512_add_epi32(sums[row][0], sums[row][1]),
+												_mm512_add_epi32(sums[row][2], sums[row][3])));
 	}
+	finish_sums(gemm, out, from, rows, panel, panels);
 }
+
+typedef void TileS8(const LatGemmS8 *gemm, int from, int panel);
+
+/*
+ * Functions of their own: of many loops in one function gcc aligns none, which makes 3 % of
+ * difference, and what each keeps in registers is nobody else's business.
+ */
+#define TILE_S8(kind, rows, panels) \
+	TARGET static __attribute__((noinline, aligned(64))) void \
+	s8_##rows##_##panels(const LatGemmS8 *gemm, int from, int panel) \
+	{ \
+		gemm_s8_##kind(rows, panels, gemm, from, panel); \
+	}
+#define TILES_S8(panels) \
+	TILE_S8(stream, 1, panels) TILE_S8(stream, 2, panels) TILE_S8(stream, 3, panels) \
+	TILE_S8(stream, 4, panels) TILE_S8(tile, 5, panels) TILE_S8(tile, 6, panels) \
+	TILE_S8(tile, 7, panels) TILE_S8(tile, 8, panels) TILE_S8(tile, 9, panels)
+#define TILE_ROW_S8(panels) \
+	{s8_1_##panels, s8_2_##panels, s8_3_##panels, s8_4_##panels, s8_5_##panels, s8_6_##panels, \
+	 s8_7_##panels, s8_8_##panels, s8_9_##panels}
+
+TILES_S8(1)
+TILES_S8(3)
 
 /* All rows in as few tiles as it takes, of about equal height, each a pass over the weights. */
-INLINE void
-gemm_s8_panels(const int panels, const LatGemmS8 *gemm, int panel)
-{
-	int			tiles = (gemm->rows + S8_ROWS - 1) / S8_ROWS;
-	int			row = 0;
-
-	for (; tiles > 0; tiles--)
-	{
-		int			rows = (gemm->rows - row + tiles - 1) / tiles;
-
-		gemm_s8_rows(panels, gemm, row, rows, panel);
-		row += rows;
-	}
-}
-
-/* Aligned, or the place the linker chooses for its loops makes 4 % of difference. */
-TARGET static __attribute__((aligned(64))) void
+static void
 gemm_s8(const LatGemmS8 *gemm)
 {
-	int			p = 0;
+	static TileS8 *const narrow[S8_ROWS] = TILE_ROW_S8(1);
+	static TileS8 *const wide[S8_ROWS] = TILE_ROW_S8(3);
 
-	if (gemm->rows >= 2 && gemm->rows <= 4)
-		for (; p + 6 <= gemm->panels; p += 6)
-			gemm_s8_few_rows(gemm, p);
-	for (; p + 3 <= gemm->panels; p += 3)
-		gemm_s8_panels(3, gemm, p);
-	for (; p < gemm->panels; p++)
-		gemm_s8_panels(1, gemm, p);
+	for (int panel = 0, panels; panel < gemm->panels; panel += panels)
+	{
+		int			row = 0;
+
+		panels = gemm->panels - panel < S8_PANELS ? 1 : S8_PANELS;
+		for (int tiles = (gemm->rows + S8_ROWS - 1) / S8_ROWS; tiles > 0; tiles--)
+		{
+			int			rows = (gemm->rows - row + tiles - 1) / tiles;
+
+			(panels == 1 ? narrow : wide)[rows - 1] (gemm, row, panel);
+			row += rows;
+		}
+	}
 }
 
 #define AVX512_KERNELS \

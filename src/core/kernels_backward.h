@@ -117,10 +117,7 @@ gelu_backward(float *x, float *d)
 TARGET static void
 activate_backward(LatActivation activation, float *x, float *d, size_t ld, int rows, int n)
 {
-	/* only a classifier's one dense layer takes tanh */
-	if (activation == LAT_TANH)
-		lat_kernels_scalar.activate_backward(activation, x, d, ld, rows, n);
-	if (activation != LAT_GELU && activation != LAT_RELU)
+	if (activation == LAT_IDENTITY)
 		return;
 	for (int row = 0; row < rows; row++)
 		for (int i = 0; i < n; i += LANES)
@@ -130,6 +127,13 @@ activate_backward(LatActivation activation, float *x, float *d, size_t ld, int r
 
 			if (activation == LAT_GELU)
 				gelu_backward(v, g);
+			else if (activation == LAT_TANH)
+			{
+				Vec			y = vec_tanh(vec_load(v));
+
+				vec_store(g, vec_load(g) * (vec_all(1.0f) - y * y));
+				vec_store(v, y);
+			}
 			else
 			{
 				vec_store(g, vec_select(vec_load(v) > vec_all(0.0f), vec_load(g), vec_all(0.0f)));

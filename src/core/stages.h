@@ -67,7 +67,7 @@ typedef struct LatPass
 	LatMatrix	qkv;			/* (R, 3 Hp) */
 	LatMatrix	context;		/* (R, Hp) attention's weighted values, heads side by side */
 	LatMatrix	restored;		/* (S, Hp) Drop-and-Restore; data NULL where the head reads [CLS] only */
-	LatMatrix	inner;			/* (LAT_BLOCK_ROWS, Ip) inside the feed-forward block */
+	LatMatrix	inner;			/* (LAT_BLOCK_ROWS, Ip) inside the feed-forward block; in qkv's memory */
 
 	float	   *scores;			/* (LAT_BLOCK_ROWS, Tp) of one head */
 	float	   *head_context;	/* (LAT_BLOCK_ROWS, Dp) of one head */

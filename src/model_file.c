@@ -22,6 +22,10 @@
  * that meets a file last touched before the server's start computes its sha256
  * and touches it.
  *
+ * A model in pages of 4 KB does not fit the processor's table of pages, and its weights then wait for
+ * that table; in huge pages it does.  So a file is written in pieces of a huge page and read back
+ * the same way where that is possible; where it is not, it is a few per cent slower.
+ *
  * The kernel gives SIGBUS to who reads a mapped file that was cut short; that
  * takes an outsider who truncates files in the data directory.
  */
@@ -70,6 +74,30 @@ report_file_error(const char *action, const char *path)
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
+/* Ask for huge pages under a mapping of a file; it does no harm where there are none. */
+static void
+prefer_huge_pages(void *map, size_t size)
+{
+#ifdef MADV_HUGEPAGE
+	(void) madvise(map, size, MADV_HUGEPAGE);
+#endif
+}
+
+/* Bring a piece of a file into memory in huge pages, if possible; else whoever reads it does. */
+static void
+read_huge_page(int fd, size_t offset, size_t size)
+{
+#ifdef MADV_POPULATE_READ
+	void	   *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, (off_t) offset);
+
+	if (map == MAP_FAILED)
+		return;
+	prefer_huge_pages(map, size);
+	(void) madvise(map, size, MADV_POPULATE_READ);	/* a bad disk gives an error, not a signal */
+	(void) munmap(map, size);
+#endif
+}
+
 /*
  * True if the sha256 at the end of the file is that of what precedes.  Reads
  * instead of mapping: a cancel in between must leave no mapping behind.
@@ -81,17 +109,16 @@ check_trailer(int fd, size_t image_size, const char *path)
 	uint8		stored[DIGEST_BYTES];
 	uint8		found[DIGEST_BYTES];
 	char	   *buffer = palloc(DATA_FILE_PIECE);
-	size_t		left;
 	bool		complete = true;
 
-	for (left = image_size; left > 0 && complete;)
+	for (size_t at = 0; at < image_size && complete; at += DATA_FILE_PIECE)
 	{
-		size_t		size = Min(left, DATA_FILE_PIECE);
+		size_t		size = Min(image_size - at, DATA_FILE_PIECE);
 
+		read_huge_page(fd, at, size);
 		complete = data_file_read(fd, buffer, size, path);
 		if (complete)
 			digest_add(context, buffer, size);
-		left -= size;
 	}
 	complete = complete && data_file_read(fd, stored, sizeof(stored), path);
 	compat_sha256_finish(context, found);
@@ -113,6 +140,7 @@ map_file(int fd, const struct stat *status, const char *path, ModelFile *file)
 
 	if (map == MAP_FAILED)
 		report_file_error("map", path);
+	prefer_huge_pages(map, status->st_size);
 	file->map = map;
 	file->map_size = status->st_size;
 	file->image_size = status->st_size - DIGEST_BYTES;

@@ -544,36 +544,86 @@ softmax(float *scores, size_t ld, int rows, int t, float scale, float *significa
 	}
 }
 
+/*
+ * Sums of a row go through this many vectors in turn, or each addition would wait for the one before.
+ * What is left of a row that is no multiple of them goes through the first.
+ */
+#define NORM_STEPS 4
+
+INLINE Vec
+vec_sum_of_steps(const Vec *sums)
+{
+	return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+/* v = v + residual; returns the sum of the lanes.  The padding of both is zero and adds nothing. */
+INLINE float
+add_residual(float *v, const float *residual, int h)
+{
+	Vec			sums[NORM_STEPS] = {{0}};
+	int			i = 0;
+
+	for (; i + NORM_STEPS * LANES <= h; i += NORM_STEPS * LANES)
+		UNROLL
+		for (int step = 0; step < NORM_STEPS; step++)
+		{
+			Vec			value = vec_load(v + i + step * LANES);
+
+			if (residual)
+			{
+				value = value + vec_load(residual + i + step * LANES);
+				vec_store(v + i + step * LANES, value);
+			}
+			sums[step] = sums[step] + value;
+		}
+	for (; i < h; i += LANES)
+	{
+		Vec			value = vec_load(v + i);
+
+		if (residual)
+		{
+			value = value + vec_load(residual + i);
+			vec_store(v + i, value);
+		}
+		sums[0] = sums[0] + value;
+	}
+	return vec_sum(vec_sum_of_steps(sums));
+}
+
+/* Sum of squares of h values' distances from the mean. */
+INLINE float
+sum_squares(const float *v, Vec mean, int h)
+{
+	Vec			sums[NORM_STEPS] = {{0}};
+	int			i = 0;
+
+	for (; i + NORM_STEPS * LANES <= h; i += NORM_STEPS * LANES)
+		UNROLL
+		for (int step = 0; step < NORM_STEPS; step++)
+		{
+			Vec			away = vec_load(v + i + step * LANES) - mean;
+
+			sums[step] = vec_fma(away, away, sums[step]);
+		}
+	for (; i < h; i += LANES)
+	{
+		Vec			away = vec_load(v + i) - mean;
+
+		away = (Vec) (vec_columns_below(i, h) & (VecInt) away);
+		sums[0] = vec_fma(away, away, sums[0]);
+	}
+	return vec_sum(vec_sum_of_steps(sums));
+}
+
 TARGET static void
 layer_norm(float *x, const float *residual, size_t ld, int rows, int h, const LatNorm *norm, float eps)
 {
 	for (int row = 0; row < rows; row++)
 	{
 		float	   *v = x + row * ld;
-		Vec			sums = {0};
-		Vec			squares = {0};
-		Vec			mean;
-		Vec			inverse;
-
-		/* the padding of x and residual is zero and adds nothing here */
-		for (int i = 0; i < h; i += LANES)
-		{
-			Vec			value = vec_load(v + i);
-
-			if (residual)
-				value = value + vec_load(residual + row * ld + i);
-			vec_store(v + i, value);
-			sums = sums + value;
-		}
-		mean = vec_all(vec_sum(sums) / (float) h);
-		for (int i = 0; i < h; i += LANES)
-		{
-			Vec			away = vec_load(v + i) - mean;
-
-			away = (Vec) (vec_columns_below(i, h) & (VecInt) away);
-			squares = vec_fma(away, away, squares);
-		}
-		inverse = vec_all(1 / sqrtf(vec_sum(squares) / (float) h + eps));
+		float		sum = residual ? add_residual(v, residual + row * ld, h) : add_residual(v, NULL, h);
+		Vec			mean = vec_all(sum / (float) h);
+		Vec			inverse = vec_all(1 / sqrtf(sum_squares(v, mean, h) / (float) h + eps));
 
 		/* gamma and beta are zero in the padding, so it stays zero */
 		for (int i = 0; i < h; i += LANES)

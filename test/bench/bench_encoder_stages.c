@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #define RUNS 41
@@ -325,6 +326,9 @@ report(LatEngine *engine, int tokens, const Kept *kept, const Bounds *bounds)
 	fflush(stdout);
 }
 
+#define HUGE_PAGE ((size_t) 2 << 20)
+
+/* In huge pages, as the server has it (src/model_file.c). */
 static void *
 read_image(const char *path, size_t *size)
 {
@@ -336,7 +340,8 @@ read_image(const char *path, size_t *size)
 	fseek(file, 0, SEEK_END);
 	*size = (size_t) ftell(file);
 	rewind(file);
-	image = aligned_alloc(64, LAT_ROUND_UP(*size, 64));
+	image = aligned_alloc(HUGE_PAGE, LAT_ROUND_UP(*size, HUGE_PAGE));
+	(void) madvise(image, *size, MADV_HUGEPAGE);
 	if (fread(image, 1, *size, file) != *size)
 		exit(1);
 	fclose(file);

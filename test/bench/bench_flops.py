@@ -7,10 +7,10 @@ Ours: how many times faster a configuration is than the whole model, on the same
 many times fewer multiply-adds it executes (lat_cost). Their ratio is 1 if time follows FLOPs;
 QuaLA-MiniLM in int8 came to 0.64. At 128 and 384 tokens a text runs alone; at 25 tokens alone and
 in batches of 32 (alone, the weights of layers with few rows come from the third-level cache for
-little work). The image is a mapped file, as in the server: the processor's table of pages does not
-hold a model of 11 MB in pages of 4 KB, and short configurations feel it most. Points of each model,
-the full one and it, take turns; medians. The table shows each model's worst point; lines that
-begin with "#" show all.
+little work). The image is a mapped file, as in the server. Points of each model, the full one and
+it, take turns; medians. The table shows each model's worst point; lines that begin with "#" show
+all. Short configurations feel it most when other users of the machine take the third-level cache
+or the memory's time: the weights of their last layers, of few rows, are then waited for.
 """
 import argparse
 import csv

@@ -10,6 +10,7 @@ import ctypes as c
 import mmap
 import pathlib
 import subprocess
+import tempfile
 
 import numpy as np
 
@@ -17,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "build" / "liblatcore.so"
 PARTS = ["config.json", "tokenizer_config.json", "vocab.txt", "tokenizer.json", "model.safetensors"]
 TASKS = ["classify", "span", "tag", "embed"]
+HUGE_PAGE = 2 << 20
 FIELDS = """architecture task layers heads hidden embedding intermediate vocabulary positions segments
 labels activation head_activation layer_norm_eps hidden_dropout attention_dropout lowercase
 strip_accents split_cjk pad_id unk_id cls_id sep_id mask_id""".split()
@@ -84,13 +86,27 @@ class Core:
 
     @classmethod
     def from_directory(cls, directory, precision="int8", kernels="auto"):
-        return cls(source_of(directory), precision, kernels)
+        packed = cls(source_of(directory), precision, kernels)
+        image = packed.image()
+        packed.close()
+        return cls.from_image(image, kernels)
 
     @classmethod
     def from_file(cls, path, kernels="auto"):
-        """Maps an image, as the server does."""
-        with open(path, "rb") as file:
-            return cls(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), kernels=kernels)
+        return cls.from_image(pathlib.Path(path).read_bytes(), kernels)
+
+    @classmethod
+    def from_image(cls, image, kernels="auto"):
+        """A file written in huge pages and mapped, as in the server (src/model_file.c)."""
+        LIBRARY.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=LIBRARY.parent, buffering=0) as file:
+            left = memoryview(image)
+            while left:
+                left = left[file.write(left[:HUGE_PAGE]):]
+            mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            mapped.madvise(mmap.MADV_HUGEPAGE)
+        return cls(mapped, kernels=kernels)
 
     def close(self):
         self.lib.core_close(self.core)

@@ -11,6 +11,9 @@
  *		layer 2			attention over 3, feed-forward over 3
  *		restore			b, [SEP] as layer 0 received them, c as layer 1 did, the rest as they are
  *
+ * Rows that stay are the first R of x, in order.  Those that went lie behind them, in any order, until
+ * the head takes all where their origins say.
+ *
  * A layer:
  *		qkv = x Wqkv			all rows of the batch in one GEMM
  *		attend					a sequence at a time; significance of each token falls out
@@ -103,12 +106,11 @@ carve_pass(LatCarver *carver, LatPass *pass, const LatBatch *batch)
 	pass->offsets = lat_carve(carver, (count + 1) * sizeof(int32_t));
 	pass->first_rows = lat_carve(carver, (count + 1) * sizeof(int32_t));
 	pass->origins = lat_carve(carver, rows * sizeof(int32_t));
+	pass->places = lat_carve(carver, rows * sizeof(int32_t));
 	pass->x = lat_carve_matrix(carver, rows, width);
 	pass->y = lat_carve_matrix(carver, rows, width);
 	carve_qkv_and_inner(carver, pass, rows);
 	pass->context = lat_carve_matrix(carver, rows, width);
-	if (config->task != LAT_CLASSIFY)
-		pass->restored = lat_carve_matrix(carver, rows, width);
 	pass->inner = lat_carve_matrix(carver, LAT_BLOCK_ROWS, config->intermediate);
 #ifdef SHARE
 	pass->inner.data = pass->qkv.data; /* experiment: assumes rows enough */
@@ -232,38 +234,54 @@ copy_row(LatMatrix to, int to_row, LatMatrix from, int from_row)
 	memmove(to.data + to_row * to.ld, from.data + from_row * from.ld, to.ld * sizeof(float));
 }
 
+static void
+swap_rows(LatMatrix matrix, int a, int b)
+{
+	float	   *row_a = matrix.data + a * matrix.ld;
+	float	   *row_b = matrix.data + b * matrix.ld;
+
+	for (size_t i = 0; i < matrix.ld; i++)
+	{
+		float		value = row_a[i];
+
+		row_a[i] = row_b[i];
+		row_b[i] = value;
+	}
+}
+
 /*
- * LengthDrop (section 3.1) of one sequence: move the rows that stay to row `to` of x, context
- * and origins; rows that go leave their state in restored.
+ * A row stays: move it forward, to where one lies that goes.  Where the head reads all tokens, that one
+ * takes its place, with the state that is restored in the end.
  */
+static void
+move_row(LatPass *pass, int from, int to)
+{
+	int32_t		origin = pass->origins[to];
+
+	if (from == to)
+		return;
+	if (pass->model->config.task == LAT_CLASSIFY)
+		copy_row(pass->x, to, pass->x, from);
+	else
+		swap_rows(pass->x, from, to);
+	pass->origins[to] = pass->origins[from];
+	pass->origins[from] = origin;
+	copy_row(pass->context, to, pass->context, from);
+}
+
+/* LengthDrop (section 3.1) of one sequence: its rows that stay move to row `to` and after, in order. */
 static void
 drop_tokens(LatPass *pass, int s, int keep, int to)
 {
 	int			from = pass->offsets[s];
 	int			tokens = sequence_rows(pass, s);
 	int32_t    *kept = (int32_t *) pass->order;
-	int			next = 0;
 
 	if (keep < tokens)
 		lat_select_tokens(pass->significance, tokens, keep, pass->model->config.task != LAT_SPAN,
 						  pass->order, kept);
-	for (int i = 0; i < tokens; i++)
-	{
-		bool		stays = keep == tokens || (next < keep && kept[next] == i);
-
-		if (stays)
-		{
-			if (to + next != from + i)
-			{
-				copy_row(pass->x, to + next, pass->x, from + i);
-				copy_row(pass->context, to + next, pass->context, from + i);
-				pass->origins[to + next] = pass->origins[from + i];
-			}
-			next++;
-		}
-		else if (pass->restored.data)
-			copy_row(pass->restored, pass->origins[from + i], pass->x, from + i);
-	}
+	for (int i = 0; i < keep; i++)
+		move_row(pass, from + (keep < tokens ? kept[i] : i), to + i);
 }
 
 /* Tokens of sequence s that layer i keeps: never more than there are, never none. */
@@ -466,9 +484,6 @@ run_group(LatPass *pass, float *output, const TraceGroup *trace)
 		if (trace && !cls_layer && status == LAT_OK)
 			record_trace(pass, layer, trace);
 	}
-	if (status == LAT_OK && pass->restored.data)
-		for (int row = 0; row < pass->rows; row++)
-			copy_row(pass->restored, pass->origins[row], pass->x, row);
 	return status == LAT_OK ? lat_apply_head(pass, output) : status;
 }
 

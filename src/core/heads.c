@@ -11,9 +11,12 @@
 #include <math.h>
 #include <string.h>
 
-/* output (rows, labels) = x W + b, a block at a time: labels may be wider than any scratch row */
+/*
+ * output (rows, labels) = x W + b, a block at a time: labels may be wider than any scratch row.  Row i
+ * of x belongs to row origins[i] of the output; NULL: to row i.
+ */
 static LatStatus
-apply_output(LatPass *pass, LatMatrix x, float *output)
+apply_output(LatPass *pass, LatMatrix x, const int32_t *origins, float *output)
 {
 	const LatLinear *head = &pass->model->head_output;
 	int			labels = pass->model->config.labels;
@@ -30,8 +33,8 @@ apply_output(LatPass *pass, LatMatrix x, float *output)
 		if (status != LAT_OK)
 			return status;
 		for (int row = 0; row < x.rows; row++)
-			memcpy(output + (size_t) row * labels + first, y.data + row * y.ld,
-				   named * sizeof(float));
+			memcpy(output + (size_t) (origins ? origins[row] : row) * labels + first,
+				   y.data + row * y.ld, named * sizeof(float));
 	}
 	return LAT_OK;
 }
@@ -48,24 +51,24 @@ classify(LatPass *pass, float *output)
 		memcpy(cls.data + s * cls.ld, pass->x.data + pass->offsets[s] * pass->x.ld,
 			   cls.ld * sizeof(float));
 	if (pass->model->head_dense.weights == NULL)
-		return apply_output(pass, cls, output);
+		return apply_output(pass, cls, NULL, output);
 	status = lat_gemm(pass, &pass->model->head_dense, config->head_activation, cls, dense);
-	return status == LAT_OK ? apply_output(pass, dense, output) : status;
+	return status == LAT_OK ? apply_output(pass, dense, NULL, output) : status;
 }
 
-/* Mean over a sequence's rows, in order, divided by its length. */
+/* Mean over the rows of x at these places, in order. */
 static void
-mean_pool(LatMatrix rows, int hidden, float *output)
+mean_pool(LatMatrix x, const int32_t *places, int count, int hidden, float *output)
 {
 	float		square = 0;
 
 	memset(output, 0, hidden * sizeof(float));
-	for (int row = 0; row < rows.rows; row++)
+	for (int at = 0; at < count; at++)
 		for (int i = 0; i < hidden; i++)
-			output[i] += rows.data[row * rows.ld + i];
+			output[i] += x.data[places[at] * x.ld + i];
 	for (int i = 0; i < hidden; i++)
 	{
-		output[i] /= (float) rows.rows;
+		output[i] /= (float) count;
 		square += output[i] * output[i];
 	}
 	if (square > 0)
@@ -73,20 +76,30 @@ mean_pool(LatMatrix rows, int hidden, float *output)
 			output[i] /= sqrtf(square);
 }
 
+static void
+embed(LatPass *pass, float *output)
+{
+	const LatBatch *batch = pass->batch;
+	int			hidden = pass->model->config.hidden;
+
+	for (int row = 0; row < batch->offsets[batch->count]; row++)
+		pass->places[pass->origins[row]] = row;
+	for (int s = 0; s < batch->count; s++)
+		mean_pool(pass->x, pass->places + batch->offsets[s],
+				  batch->offsets[s + 1] - batch->offsets[s], hidden, output + (size_t) s * hidden);
+}
+
+/* Rows of x lie where the drops have left them, in any order; those that went are restored. */
 LatStatus
 lat_apply_head(LatPass *pass, float *output)
 {
-	const LatConfig *config = &pass->model->config;
 	const LatBatch *batch = pass->batch;
+	LatMatrix	x = lat_matrix_rows(pass->x, 0, batch->offsets[batch->count]);
 
-	if (config->task == LAT_CLASSIFY)
+	if (pass->model->config.task == LAT_CLASSIFY)
 		return classify(pass, output);
-	if (config->task != LAT_EMBED)
-		return apply_output(pass, lat_matrix_rows(pass->restored, 0, batch->offsets[batch->count]),
-							output);
-	for (int s = 0; s < batch->count; s++)
-		mean_pool(lat_matrix_rows(pass->restored, batch->offsets[s],
-								  batch->offsets[s + 1] - batch->offsets[s]),
-				  config->hidden, output + (size_t) s * config->hidden);
+	if (pass->model->config.task != LAT_EMBED)
+		return apply_output(pass, x, pass->origins, output);
+	embed(pass, output);
 	return LAT_OK;
 }

@@ -61,12 +61,12 @@ typedef struct LatPass
 	int			rows;			/* R */
 	int32_t    *offsets;		/* (count + 1) first row of each sequence, now */
 	int32_t    *first_rows;		/* (count + 1) the same at the start */
-	int32_t    *origins;		/* (R) row in the batch as it came */
-	LatMatrix	x;				/* (R, Hp) hidden states */
+	int32_t    *origins;		/* (S) row in the batch as it came */
+	int32_t    *places;			/* (S) in the end: the row of x for each origin */
+	LatMatrix	x;				/* (S, Hp) hidden states: R that stay, then those that went */
 	LatMatrix	y;				/* (R, Hp) output of a block, before its residual is added */
 	LatMatrix	qkv;			/* (R, 3 Hp) */
 	LatMatrix	context;		/* (R, Hp) attention's weighted values, heads side by side */
-	LatMatrix	restored;		/* (S, Hp) Drop-and-Restore; data NULL where the head reads [CLS] only */
 	LatMatrix	inner;			/* (LAT_BLOCK_ROWS, Ip) inside the feed-forward block; in qkv's memory */
 
 	float	   *scores;			/* (LAT_BLOCK_ROWS, Tp) of one head */

@@ -13,8 +13,8 @@
 #define DATA_FILE_RUN "run-"	/* checkpoints of runs */
 
 /*
- * Read or written at once: a huge page of x86-64 and of most arm64.  Linux keeps a file that is written
- * in such pieces in such pages, where its file system can (ext4 since 6.16, XFS and btrfs before that).
+ * Read or written at once: a huge page of x86-64 and of most arm64.  Linux keeps a file that is
+ * written in such pieces in such pages where its file system can (XFS; ext4 since 6.16).
  */
 #define DATA_FILE_PIECE ((size_t) 2 * 1024 * 1024)
 

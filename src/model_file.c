@@ -22,9 +22,10 @@
  * that meets a file last touched before the server's start computes its sha256
  * and touches it.
  *
- * A model in pages of 4 KB does not fit the processor's table of pages, and its weights then wait for
- * that table; in huge pages it does.  So a file is written in pieces of a huge page and read back
- * the same way where that is possible; where it is not, it is a few per cent slower.
+ * In pages of 4 KB a model has more pages than the processor's TLB holds, and
+ * reading weights waits for page table walks.  So a file is written, and after a
+ * restart read, in pieces of one huge page, which Linux keeps as such where it
+ * can.  Elsewhere inference is a few per cent slower.
  *
  * The kernel gives SIGBUS to who reads a mapped file that was cut short; that
  * takes an outsider who truncates files in the data directory.
@@ -83,7 +84,10 @@ prefer_huge_pages(void *map, size_t size)
 #endif
 }
 
-/* Bring a piece of a file into memory in huge pages, if possible; else whoever reads it does. */
+/*
+ * Read a piece of a file into the page cache as one huge page.  Failing is harmless: whoever reads
+ * it next loads it in small ones.
+ */
 static void
 read_huge_page(int fd, size_t offset, size_t size)
 {

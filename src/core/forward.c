@@ -11,8 +11,8 @@
  *		layer 2			attention over 3, feed-forward over 3
  *		restore			b, [SEP] as layer 0 received them, c as layer 1 did, the rest as they are
  *
- * Rows that stay are the first R of x, in order.  Those that went lie behind them, in any order, until
- * the head takes all where their origins say.
+ * The rows that stay are the first R of x, in order.  Dropped rows lie behind them in
+ * any order, with the state that they had; the head puts them back by their origins.
  *
  * A layer:
  *		qkv = x Wqkv			all rows of the batch in one GEMM
@@ -61,26 +61,6 @@ group_size(const LatBatch *batch, int first)
 	return stop - first;
 }
 
-/*
- * No layer needs its queries, keys and values any more when it comes to its feed-forward block: they
- * share their memory, the largest there is, so that more of it is found in the second-level cache.
- */
-static void
-carve_qkv_and_inner(LatCarver *carver, LatPass *pass, int rows)
-{
-	const LatConfig *config = &pass->model->config;
-	size_t		width = LAT_ROUND_UP(config->hidden, LAT_PANEL);
-	size_t		embedding = LAT_ROUND_UP(config->embedding, LAT_PANEL);
-	size_t		qkv_ld = 3 * width > embedding ? 3 * width : embedding;
-	size_t		inner_ld = LAT_ROUND_UP(config->intermediate, LAT_PANEL);
-	size_t		qkv_size = rows * qkv_ld;
-	size_t		inner_size = LAT_BLOCK_ROWS * inner_ld;
-	float	   *data = lat_carve(carver, (qkv_size > inner_size ? qkv_size : inner_size) * sizeof(float));
-
-	pass->qkv = (LatMatrix) {data, qkv_ld, rows};
-	pass->inner = (LatMatrix) {data, inner_ld, LAT_BLOCK_ROWS};
-}
-
 /* Scratch for any group of the batch. */
 static void
 carve_pass(LatCarver *carver, LatPass *pass, const LatBatch *batch)
@@ -92,6 +72,7 @@ carve_pass(LatCarver *carver, LatPass *pass, const LatBatch *batch)
 	int			d = LAT_ROUND_UP(config->hidden / config->heads, LAT_PANEL);
 	int			deepest = largest(largest(config->hidden, config->embedding), config->intermediate);
 	int			longest = 0;
+	LatCarver	over_qkv;
 
 	for (int s = 0; s < batch->count; s++)
 		longest = largest(longest, batch->offsets[s + 1] - batch->offsets[s]);
@@ -109,12 +90,17 @@ carve_pass(LatCarver *carver, LatPass *pass, const LatBatch *batch)
 	pass->places = lat_carve(carver, rows * sizeof(int32_t));
 	pass->x = lat_carve_matrix(carver, rows, width);
 	pass->y = lat_carve_matrix(carver, rows, width);
-	carve_qkv_and_inner(carver, pass, rows);
 	pass->context = lat_carve_matrix(carver, rows, width);
-	pass->inner = lat_carve_matrix(carver, LAT_BLOCK_ROWS, config->intermediate);
-#ifdef SHARE
-	pass->inner.data = pass->qkv.data; /* experiment: assumes rows enough */
-#endif
+
+	/*
+	 * Queries, keys and values are done with when the feed-forward block begins: both share
+	 * the largest piece of memory, so that more of it stays in the second-level cache.
+	 */
+	over_qkv = *carver;
+	pass->qkv = lat_carve_matrix(carver, rows, largest(3 * (int) width, config->embedding));
+	pass->inner = lat_carve_matrix(&over_qkv, LAT_BLOCK_ROWS, config->intermediate);
+	carver->used = carver->used > over_qkv.used ? carver->used : over_qkv.used;
+
 	pass->scores = lat_carve(carver, (size_t) LAT_BLOCK_ROWS * longest * sizeof(float));
 	pass->head_context = lat_carve(carver, (size_t) LAT_BLOCK_ROWS * d * sizeof(float));
 	pass->key_panels = lat_carve(carver, (size_t) longest * d * sizeof(float));
@@ -177,7 +163,7 @@ start_group(LatPass *pass, const LatBatch *group)
 
 /* ---- embeddings --------------------------------------------------------------------------- */
 
-/* Rows of words lie anywhere: one is fetched while those before it are added up. */
+/* Rows of words lie anywhere in a large table: they are fetched this many rows ahead. */
 #define WORDS_AHEAD 12
 
 static void
@@ -201,6 +187,8 @@ embed(LatPass *pass)
 	bool		project = model->embedding_projection.weights != NULL;
 	LatMatrix	x = lat_matrix_rows(project ? pass->qkv : pass->x, 0, pass->rows);
 
+	for (int row = 0; row < WORDS_AHEAD && row < pass->rows; row++)
+		prefetch_word(&model->words, batch->ids[row]);
 	for (int s = 0; s < batch->count; s++)
 		for (int row = batch->offsets[s]; row < batch->offsets[s + 1]; row++)
 		{
@@ -250,8 +238,8 @@ swap_rows(LatMatrix matrix, int a, int b)
 }
 
 /*
- * A row stays: move it forward, to where one lies that goes.  Where the head reads all tokens, that one
- * takes its place, with the state that is restored in the end.
+ * Move a row that stays forward, over a dropped one.  Where the head reads all tokens the
+ * two change places, so that the dropped one keeps its state.
  */
 static void
 move_row(LatPass *pass, int from, int to)
@@ -269,7 +257,10 @@ move_row(LatPass *pass, int from, int to)
 	copy_row(pass->context, to, pass->context, from);
 }
 
-/* LengthDrop (section 3.1) of one sequence: its rows that stay move to row `to` and after, in order. */
+/*
+ * LengthDrop (section 3.1) of one sequence: its rows that stay move to row `to` and after.
+ * They go in ascending order, so none is overwritten that has still to move.
+ */
 static void
 drop_tokens(LatPass *pass, int s, int keep, int to)
 {
@@ -354,10 +345,7 @@ cls_attention_block(LatPass *pass, int layer)
 	if (status != LAT_OK)
 		return status;
 	for (int s = 0; s < count; s++)
-	{
 		copy_row(pass->x, s, pass->x, pass->offsets[s]);
-		pass->origins[s] = pass->origins[pass->offsets[s]];
-	}
 	status = lat_gemm(pass, &query, LAT_IDENTITY, lat_matrix_rows(pass->x, 0, count), pass->y);
 	for (int s = 0; status == LAT_OK && s < count; s++)
 	{

@@ -12,15 +12,15 @@
 #include <string.h>
 
 /*
- * output (rows, labels) = x W + b, a block at a time: labels may be wider than any scratch row.  Row i
- * of x belongs to row origins[i] of the output; NULL: to row i.
+ * output (rows, labels) = x W + b, a block at a time: labels may be wider than any scratch
+ * row.  Row i of x belongs to row origins[i] of the output; NULL: to row i.
  */
 static LatStatus
 apply_output(LatPass *pass, LatMatrix x, const int32_t *origins, float *output)
 {
 	const LatLinear *head = &pass->model->head_output;
 	int			labels = pass->model->config.labels;
-	int			width = (int) pass->qkv.ld / LAT_PANEL * LAT_PANEL;
+	int			width = (int) pass->qkv.ld;
 
 	for (int first = 0; first < head->n_padded; first += width)
 	{
@@ -76,8 +76,9 @@ mean_pool(LatMatrix x, const int32_t *places, int count, int hidden, float *outp
 			output[i] /= sqrtf(square);
 }
 
+/* An embedding of each sequence. */
 static void
-embed(LatPass *pass, float *output)
+pool(LatPass *pass, float *output)
 {
 	const LatBatch *batch = pass->batch;
 	int			hidden = pass->model->config.hidden;
@@ -89,7 +90,10 @@ embed(LatPass *pass, float *output)
 				  batch->offsets[s + 1] - batch->offsets[s], hidden, output + (size_t) s * hidden);
 }
 
-/* Rows of x lie where the drops have left them, in any order; those that went are restored. */
+/*
+ * x holds the last state of every token (Drop-and-Restore), but not in the text's order: origins
+ * say which is which.
+ */
 LatStatus
 lat_apply_head(LatPass *pass, float *output)
 {
@@ -100,6 +104,6 @@ lat_apply_head(LatPass *pass, float *output)
 		return classify(pass, output);
 	if (pass->model->config.task != LAT_EMBED)
 		return apply_output(pass, x, pass->origins, output);
-	embed(pass, output);
+	pool(pass, output);
 	return LAT_OK;
 }

@@ -34,10 +34,9 @@
 
 #define S8_ROWS 9
 #define S8_PANELS 3
-#define S8_SUMS 27				/* rows x panels of the largest tile */
 #define FEW_ROWS 4
-#define STEPS 4					/* of 4 in K, at a time */
-#define STREAM_AHEAD 16384		/* bytes */
+#define STEPS 4					/* sums a row and panel, in turn */
+#define STREAM_AHEAD 16384		/* bytes that three or four rows prefetch ahead */
 
 /*
  * sums + products of 64 pairs of bytes, by fours.  The instruction is written out because gcc's
@@ -52,11 +51,11 @@ add_products(__m512i sums, __m512i codes, __m512i weights)
 
 /*
  * A tile of rows x panels; both are constants at every call.  Meanwhile the weights of the next
- * tile to the right, which follow, come into the second-level cache: each tile of a column reaches
- * further by its share, so that memory is asked for them evenly.
+ * tile to the right, which follow, come into the second-level cache: each tile down a column
+ * reaches further by its share, which alone is new, so that memory is asked for them evenly.
  *
- * Rows are reached by fours from a few pointers whose steps are hidden from the compiler: it would
- * keep a pointer for every row and panel, more than there are registers, and pay for it in the loop.
+ * Rows are reached by fours from a few pointers whose steps are hidden from the compiler: it
+ * would keep a pointer for every row and panel, more than there are registers.
  */
 INLINE void
 gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, int panel)
@@ -70,7 +69,7 @@ gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, 
 		gemm->codes->codes + (from + 8) * depth
 	};
 	__m512i		sums[S8_ROWS][S8_PANELS];
-	int32_t		out[S8_SUMS * 16] __attribute__((aligned(64)));
+	int32_t		out[S8_ROWS * S8_PANELS * 16] __attribute__((aligned(64)));
 
 	UNROLL
 	for (int row = 0; row < rows; row++)
@@ -115,10 +114,10 @@ gemm_s8_tile(const int rows, const int panels, const LatGemmS8 *gemm, int from, 
 }
 
 /*
- * One to four rows wait for their weights, so these are read as they lie, a panel after the other:
- * that is what a processor fetches ahead best by itself, and three or four rows leave it time to be
- * told more.  A row has STEPS sums a panel, which take turns, or each product would wait for the one
- * before.
+ * One to four rows: memory is the limit, so the weights are read in the order in which they lie,
+ * panel after panel; the hardware's prefetcher follows one stream best.  Three or four rows compute
+ * long enough for a software prefetch to help as well; one or two do not.  A row has STEPS sums a
+ * panel, or each product would wait for the one before.
  */
 INLINE void
 gemm_s8_stream(const int rows, const int panels, const LatGemmS8 *gemm, int from, int panel)
@@ -166,8 +165,8 @@ gemm_s8_stream(const int rows, const int panels, const LatGemmS8 *gemm, int from
 typedef void TileS8(const LatGemmS8 *gemm, int from, int panel);
 
 /*
- * Functions of their own: of many loops in one function gcc aligns none, which makes 3 % of
- * difference, and what each keeps in registers is nobody else's business.
+ * A function a tile: gcc aligns no loop of a function that has many, which costs 3 %, and what each
+ * keeps in registers is nobody else's business.
  */
 #define TILE_S8(kind, rows, panels) \
 	TARGET static __attribute__((noinline, aligned(64))) void \
@@ -186,7 +185,10 @@ typedef void TileS8(const LatGemmS8 *gemm, int from, int panel);
 TILES_S8(1)
 TILES_S8(3)
 
-/* All rows in as few tiles as it takes, of about equal height, each a pass over the weights. */
+/*
+ * Three panels at a time, the rest one by one; all rows in as few tiles as it takes, of about equal
+ * height, each a pass over the weights.
+ */
 static void
 gemm_s8(const LatGemmS8 *gemm)
 {

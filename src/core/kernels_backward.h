@@ -171,7 +171,6 @@ layer_norm_backward(const LatNormBackward *args)
 		const float *z = args->z + row * args->ld;
 		float	   *d = args->d + row * args->ld;
 		Vec			sums = {0};
-		Vec			squares = {0};
 		Vec			sums_g = {0};
 		Vec			sums_gn = {0};
 		Vec			mean;
@@ -180,14 +179,7 @@ layer_norm_backward(const LatNormBackward *args)
 		for (int i = 0; i < h; i += LANES)
 			sums = sums + vec_load(z + i);
 		mean = vec_all(vec_sum(sums) / (float) h);
-		for (int i = 0; i < h; i += LANES)
-		{
-			Vec			away = vec_load(z + i) - mean;
-
-			away = (Vec) (vec_columns_below(i, h) & (VecInt) away);
-			squares = vec_fma(away, away, squares);
-		}
-		inverse = vec_all(1 / sqrtf(vec_sum(squares) / (float) h + args->eps));
+		inverse = vec_all(1 / sqrtf(sum_squares(z, mean, h) / (float) h + args->eps));
 
 		/* d is zero in the padding, and so are all terms of these sums */
 		for (int i = 0; i < h; i += LANES)

@@ -324,7 +324,7 @@ finish_panels(const int panels, const LatGemmS8 *gemm, const int32_t *sums, int 
 		finish_tile(LAT_IDENTITY, panels, gemm, sums, row, rows, panel);
 }
 
-/* And the number of panels: tiles have 1 or 3. */
+/* And the number of panels, of which every tile has 1 or 3. */
 TARGET static void
 finish_sums(const LatGemmS8 *gemm, const int32_t *sums, int row, int rows, int panel, int panels)
 {
@@ -545,15 +545,15 @@ softmax(float *scores, size_t ld, int rows, int t, float scale, float *significa
 }
 
 /*
- * Sums of a row go through this many vectors in turn, or each addition would wait for the one before.
- * What is left of a row that is no multiple of them goes through the first.
+ * Sums over a row are added up in four vectors in turn, or each addition would wait for the one
+ * before; in the first where less than four are left.
  */
 #define NORM_STEPS 4
 
-INLINE Vec
-vec_sum_of_steps(const Vec *sums)
+INLINE float
+sum_steps(const Vec *sums)
 {
-	return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+	return vec_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 /* v = v + residual; returns the sum of the lanes.  The padding of both is zero and adds nothing. */
@@ -587,7 +587,7 @@ add_residual(float *v, const float *residual, int h)
 		}
 		sums[0] = sums[0] + value;
 	}
-	return vec_sum(vec_sum_of_steps(sums));
+	return sum_steps(sums);
 }
 
 /* Sum of squares of h values' distances from the mean. */
@@ -612,7 +612,7 @@ sum_squares(const float *v, Vec mean, int h)
 		away = (Vec) (vec_columns_below(i, h) & (VecInt) away);
 		sums[0] = vec_fma(away, away, sums[0]);
 	}
-	return vec_sum(vec_sum_of_steps(sums));
+	return sum_steps(sums);
 }
 
 TARGET static void
@@ -621,7 +621,7 @@ layer_norm(float *x, const float *residual, size_t ld, int rows, int h, const La
 	for (int row = 0; row < rows; row++)
 	{
 		float	   *v = x + row * ld;
-		float		sum = residual ? add_residual(v, residual + row * ld, h) : add_residual(v, NULL, h);
+		float		sum = add_residual(v, residual ? residual + row * ld : NULL, h);
 		Vec			mean = vec_all(sum / (float) h);
 		Vec			inverse = vec_all(1 / sqrtf(sum_squares(v, mean, h) / (float) h + eps));
 

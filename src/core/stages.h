@@ -65,9 +65,9 @@ typedef struct LatPass
 	int32_t    *places;			/* (S) in the end: the row of x for each origin */
 	LatMatrix	x;				/* (S, Hp) hidden states: R that stay, then those that went */
 	LatMatrix	y;				/* (R, Hp) output of a block, before its residual is added */
-	LatMatrix	qkv;			/* (R, 3 Hp) */
+	LatMatrix	qkv;			/* (R, 3 Hp); also scratch of the embeddings and the head */
 	LatMatrix	context;		/* (R, Hp) attention's weighted values, heads side by side */
-	LatMatrix	inner;			/* (LAT_BLOCK_ROWS, Ip) inside the feed-forward block; in qkv's memory */
+	LatMatrix	inner;			/* (LAT_BLOCK_ROWS, Ip) of the feed-forward block, over qkv */
 
 	float	   *scores;			/* (LAT_BLOCK_ROWS, Tp) of one head */
 	float	   *head_context;	/* (LAT_BLOCK_ROWS, Dp) of one head */

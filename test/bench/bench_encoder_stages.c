@@ -28,6 +28,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#define HUGE_PAGE ((size_t) 2 << 20)
 #define RUNS 41
 #define MAX_TOKENS 512
 
@@ -325,8 +326,6 @@ report(LatEngine *engine, int tokens, const Kept *kept, const Bounds *bounds)
 	}
 	fflush(stdout);
 }
-
-#define HUGE_PAGE ((size_t) 2 << 20)
 
 /* In huge pages, as the server has it (src/model_file.c). */
 static void *

@@ -9,8 +9,8 @@ QuaLA-MiniLM in int8 came to 0.64. At 128 and 384 tokens a text runs alone; at 2
 in batches of 32 (alone, the weights of layers with few rows come from the third-level cache for
 little work). The image is a mapped file, as in the server. Points of each model, the full one and
 it, take turns; medians. The table shows each model's worst point; lines that begin with "#" show
-all. Short configurations feel it most when other users of the machine take the third-level cache
-or the memory's time: the weights of their last layers, of few rows, are then waited for.
+all. Short configurations suffer most when others use the third-level cache or the memory: they
+wait for the weights of their last layers, of few rows.
 """
 import argparse
 import csv

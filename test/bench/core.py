@@ -97,7 +97,10 @@ class Core:
 
     @classmethod
     def from_image(cls, image, kernels="auto"):
-        """A file written in huge pages and mapped, as in the server (src/model_file.c)."""
+        """A file written in huge pages and mapped, as in the server (src/model_file.c).
+
+        It lies in build/, since the file system of temporary files may have no huge pages.
+        """
         LIBRARY.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=LIBRARY.parent, buffering=0) as file:
             left = memoryview(image)

@@ -28,6 +28,20 @@
 	_mm_storeu_si128((__m128i *) (to), _mm512_cvtepi32_epi8((__m512i) (ints)))
 #define vec_load_bytes(from) \
 	((VecInt) _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *) (from))))
+#define vec_store_codes(to, ints, levels) \
+	store_codes(to, (__m512i) (ints)[0], (__m512i) (ints)[1], (__m512i) (ints)[2], \
+				(__m512i) (ints)[3], levels)
+
+/* 64 integers, clamped to 0 .. levels: packs interleave quarters of vectors, which are put in order. */
+TARGET static inline void
+store_codes(uint8_t *to, __m512i a, __m512i b, __m512i c, __m512i d, int levels)
+{
+	__m512i		order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+	__m512i		bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+
+	bytes = _mm512_min_epu8(bytes, _mm512_set1_epi8((char) levels));
+	_mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, bytes));
+}
 
 #include "kernels_vector.h"
 #include "kernels_backward.h"

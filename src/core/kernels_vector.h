@@ -8,6 +8,7 @@
  *		TARGET			its function attribute
  *		vec_max, vec_min, vec_fma (a * b + c), vec_round (to even), vec_sqrt, vec_to_int,
  *		vec_store_bytes, vec_load_bytes (signed, to integers)
+ *		vec_store_codes	four vectors of integers as bytes, clamped; may be missing
  *		F32_ROWS, F32_PANELS	tile of the fp32 GEMM: as many accumulators as registers allow
  *
  * and finds here the functions of LatKernels.  Buffers are padded to 16
@@ -230,6 +231,7 @@ quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *code
 		float		high;
 		float		inverse;
 		float		zero;
+		int			i = 0;
 
 		find_range(from, k, &low, &high);
 		codes->scales[row] = 0;
@@ -243,7 +245,19 @@ quantize(const float *x, size_t ldx, int rows, int k, int levels, LatCodes *code
 		zero = rintf(-low * inverse);
 		codes->scales[row] = (high - low) / (float) levels;
 		codes->zeros[row] = (int32_t) zero;
-		for (int i = 0; i < k; i += LANES)
+#ifdef vec_store_codes
+		for (; i + 4 * LANES <= k; i += 4 * LANES)
+		{
+			VecInt		ints[4];
+
+			UNROLL
+			for (int v = 0; v < 4; v++)
+				ints[v] = vec_to_int(vec_fma(vec_load(from + i + v * LANES), vec_all(inverse),
+											 vec_all(zero)));
+			vec_store_codes(to + i, ints, levels);
+		}
+#endif
+		for (; i < k; i += LANES)
 		{
 			Vec			code = vec_fma(vec_load(from + i), vec_all(inverse), vec_all(zero));
 

@@ -1,8 +1,8 @@
 /*
  * forward_test.c
  *	  The forward pass of the tiny checkpoints: against the specification's values (forward.txt,
- *	  written by make_forward.py), alone and in batches, under every kernel set, with the n-th
- *	  allocation failing, interrupted at the n-th question.
+ *	  written by make_forward.py), alone and in batches, cut to one token and two, under every
+ *	  kernel set, with the n-th allocation failing, interrupted at the n-th question.
  *
  *	  Usage: forward_test GOLDEN_DIRECTORY
  */
@@ -14,6 +14,8 @@
 #define MAX_CASES 256
 #define MAX_TOKENS 64
 #define MAX_VALUES 4096
+#define MAX_MEMBERS 128			/* sequences of a batch */
+#define GROUP_ROWS 256			/* as in forward.c: a batch of more goes in several groups */
 #define TOLERANCE 1e-3			/* of fp32 against the specification, in every logit */
 
 typedef struct Case
@@ -125,6 +127,18 @@ test_against_specification(LatEngine *engine, const LatModel *model, const Case 
 		  lat_kernels_name(engine->kernels), test->tokens);
 }
 
+/* The case's first tokens. The specification has no values for them, only so many. */
+static Case
+cut_case(const LatModel *model, const Case *from, int tokens)
+{
+	Case		cut = *from;
+	bool		by_row = model->config.task == LAT_SPAN || model->config.task == LAT_TAG;
+
+	cut.tokens = tokens;
+	cut.values_count = lat_output_columns(model) * (by_row ? tokens : 1);
+	return cut;
+}
+
 /* The classifier's shortcut, for [CLS] alone, gives the same bits. */
 static void
 test_cls_only(LatEngine *engine, const LatModel *model, const Case *test)
@@ -142,46 +156,113 @@ test_cls_only(LatEngine *engine, const LatModel *model, const Case *test)
 		  test->model, lat_kernels_name(engine->kernels), test->tokens);
 }
 
-/* All cases of one model in one batch, with full lengths written out where there are none. */
-static void
-test_batch(LatEngine *engine, const LatModel *model, const char *name)
+/* Sequences of one batch and, end to end, what lat_forward takes of them and gives. */
+typedef struct Members
 {
-	static int32_t ids[MAX_CASES * MAX_TOKENS];
-	static uint8_t segments[MAX_CASES * MAX_TOKENS];
-	static int32_t lengths[MAX_CASES * LAT_MAX_LAYERS];
-	static float output[MAX_CASES * MAX_VALUES];
-	int32_t		offsets[MAX_CASES + 1] = {0};
-	LatBatch	batch = {.offsets = offsets,.ids = ids,.segments = segments,.lengths = lengths};
+	Case		cases[MAX_MEMBERS];
+	LatBatch	batch;
+	int32_t		offsets[MAX_MEMBERS + 1];
+	int32_t		ids[MAX_MEMBERS * MAX_TOKENS];
+	uint8_t		segments[MAX_MEMBERS * MAX_TOKENS];
+	int32_t		lengths[MAX_MEMBERS * LAT_MAX_LAYERS];
+	int32_t		counts[LAT_MAX_LAYERS * MAX_MEMBERS];
+	int32_t		kept[LAT_MAX_LAYERS * MAX_MEMBERS * MAX_TOKENS];
+	float		output[MAX_MEMBERS * MAX_VALUES];
+} Members;
+
+/* With full lengths written out where there are none. */
+static void
+add_member(Members *all, const LatModel *model, const Case *test)
+{
 	int			layers = model->config.layers;
-	int			at = 0;
+	int			s = all->batch.count++;
+	int			from = all->offsets[s];
+
+	if (s == MAX_MEMBERS)
+		abort();
+	all->cases[s] = *test;
+	memcpy(all->ids + from, test->ids, test->tokens * 4);
+	memcpy(all->segments + from, test->segments, test->tokens);
+	for (int l = 0; l < layers; l++)
+		all->lengths[s * layers + l] = test->lengths_count ? test->lengths[l] : MAX_TOKENS;
+	all->offsets[s + 1] = from + test->tokens;
+}
+
+/* All cases of one model, whole and cut to two tokens and one, often enough for several groups. */
+static void
+gather_members(Members *all, const LatModel *model, const char *name)
+{
+	memset(all, 0, sizeof(*all));
+	all->batch = (LatBatch) {
+		.offsets = all->offsets,.ids = all->ids,.segments = all->segments,.lengths = all->lengths
+	};
+	while (all->offsets[all->batch.count] <= GROUP_ROWS)
+		for (int i = 0; i < case_count; i++)
+			if (strcmp(cases[i].model, name) == 0)
+			{
+				add_member(all, model, &cases[i]);
+				for (int tokens = 2; tokens >= 1; tokens--)
+				{
+					Case		cut = cut_case(model, &cases[i], tokens);
+
+					add_member(all, model, &cut);
+				}
+			}
+}
+
+/* What sequence s of a batch kept is what it keeps alone. */
+static bool
+same_kept(const Members *all, int layers, int s, const LatTrace *alone)
+{
+	int			rows = all->offsets[all->batch.count];
+	int			tokens = all->cases[s].tokens;
 	bool		same = true;
 
-	for (int i = 0; i < case_count; i++)
-	{
-		const Case *test = &cases[i];
-		int			from = offsets[batch.count];
+	for (int l = 0; l < layers; l++)
+		same = same && all->counts[l * all->batch.count + s] == alone->counts[l] &&
+			memcmp(all->kept + l * rows + all->offsets[s], alone->kept + l * tokens,
+				   alone->counts[l] * 4) == 0;
+	return same;
+}
 
-		if (strcmp(test->model, name) != 0)
-			continue;
-		memcpy(ids + from, test->ids, test->tokens * 4);
-		memcpy(segments + from, test->segments, test->tokens);
-		for (int l = 0; l < layers; l++)
-			lengths[batch.count * layers + l] = test->lengths_count ? test->lengths[l] : MAX_TOKENS;
-		offsets[++batch.count] = from + test->tokens;
-	}
-	CHECK(lat_forward(engine, model, &batch, output, NULL, NULL) == LAT_OK, "%s: batch", name);
-	for (int i = 0; i < case_count; i++)
+/* Every sequence alone against itself in the batch: the same bits, the same tokens kept. */
+static void
+test_batch(LatEngine *engine, const LatModel *model, const char *name, bool cls_only)
+{
+	static Members all;
+	const char *kernels = lat_kernels_name(engine->kernels);
+	const char *precision = lat_precision_name(model->precision);
+	int			at = 0;
+	int			failed = 0;
+	int			other_bits = 0;
+	int			other_kept = 0;
+
+	gather_members(&all, model, name);
+	all.batch.cls_only = cls_only;
+	CHECK(lat_forward(engine, model, &all.batch, all.output, &(LatTrace) {all.counts, all.kept},
+					  NULL) == LAT_OK, "%s: batch", name);
+	for (int s = 0; s < all.batch.count; s++)
 	{
+		const Case *test = &all.cases[s];
 		float		alone[MAX_VALUES];
+		int32_t		counts[LAT_MAX_LAYERS];
+		int32_t		kept[LAT_MAX_LAYERS * MAX_TOKENS];
+		LatTrace	trace = {counts, kept};
 
-		if (strcmp(cases[i].model, name) != 0)
-			continue;
-		run_case(engine, model, &cases[i], false, alone, NULL);
-		same = same && memcmp(alone, output + at, cases[i].values_count * 4) == 0;
-		at += cases[i].values_count;
+		if (run_case(engine, model, test, cls_only, alone, &trace) != LAT_OK)
+			failed++;
+		else
+		{
+			other_bits += memcmp(alone, all.output + at, test->values_count * 4) != 0;
+			other_kept += !same_kept(&all, model->config.layers, s, &trace);
+		}
+		at += test->values_count;
 	}
-	CHECK(same, "%s, %s, %s: a row alone has the bits that it has in a batch of %d", name,
-		  lat_kernels_name(engine->kernels), lat_precision_name(model->precision), batch.count);
+	CHECK(failed == 0, "%s, %s, %s: %d do not run alone", name, kernels, precision, failed);
+	CHECK(other_bits == 0, "%s, %s, %s, [CLS] alone %d: %d of %d have other bits in a batch", name,
+		  kernels, precision, cls_only, other_bits, all.batch.count);
+	CHECK(other_kept == 0, "%s, %s, %s, [CLS] alone %d: %d of %d keep others in a batch", name,
+		  kernels, precision, cls_only, other_kept, all.batch.count);
 }
 
 static void
@@ -263,8 +344,16 @@ test_model(const char *directory, const char *name, LatPrecision precision)
 				test_against_specification(&engine, &model, &cases[i]);
 			if (model.config.task == LAT_CLASSIFY)
 				test_cls_only(&engine, &model, &cases[i]);
+			for (int tokens = 1; model.config.task == LAT_CLASSIFY && tokens <= 2; tokens++)
+			{
+				Case		cut = cut_case(&model, &cases[i], tokens);
+
+				test_cls_only(&engine, &model, &cut);
+			}
 		}
-		test_batch(&engine, &model, name);
+		test_batch(&engine, &model, name, false);
+		if (model.config.task == LAT_CLASSIFY)
+			test_batch(&engine, &model, name, true);
 		test_bad_batches(&engine, &model, first);
 		test_failures(&test, &engine, &model, first);
 	}

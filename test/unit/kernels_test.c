@@ -104,7 +104,10 @@ make_odd_rows(float *x, int k)
 		x[4 * ld + i] = -fabsf(x[4 * ld + i]);
 		x[5 * ld + i] *= 1e30f;
 		x[6 * ld + i] *= 1e-38f;
+		x[8 * ld + i] = 0;
 	}
+	x[8 * ld] = -1.5f;			/* the zero is rounded up, so the highest would be 128 of 127 */
+	x[8 * ld + k - 1] = 125.5f;
 	x[7 * ld + k / 2] = NAN;
 }
 

@@ -570,9 +570,22 @@ sum_steps(const Vec *sums)
 	return vec_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
-/* v = v + residual; returns the sum of the lanes.  The padding of both is zero and adds nothing. */
+/* A vector of v, to which that of the residual, if there is one, is added first. */
+INLINE Vec
+add_residual(float *v, const float *residual, int i)
+{
+	Vec			value = vec_load(v + i);
+
+	if (residual == NULL)
+		return value;
+	value = value + vec_load(residual + i);
+	vec_store(v + i, value);
+	return value;
+}
+
+/* Sum of h values after their residuals are added.  The padding of both is zero and adds nothing. */
 INLINE float
-add_residual(float *v, const float *residual, int h)
+sum_values(float *v, const float *residual, int h)
 {
 	Vec			sums[NORM_STEPS] = {{0}};
 	int			i = 0;
@@ -580,27 +593,9 @@ add_residual(float *v, const float *residual, int h)
 	for (; i + NORM_STEPS * LANES <= h; i += NORM_STEPS * LANES)
 		UNROLL
 		for (int step = 0; step < NORM_STEPS; step++)
-		{
-			Vec			value = vec_load(v + i + step * LANES);
-
-			if (residual)
-			{
-				value = value + vec_load(residual + i + step * LANES);
-				vec_store(v + i + step * LANES, value);
-			}
-			sums[step] = sums[step] + value;
-		}
+			sums[step] = sums[step] + add_residual(v, residual, i + step * LANES);
 	for (; i < h; i += LANES)
-	{
-		Vec			value = vec_load(v + i);
-
-		if (residual)
-		{
-			value = value + vec_load(residual + i);
-			vec_store(v + i, value);
-		}
-		sums[0] = sums[0] + value;
-	}
+		sums[0] = sums[0] + add_residual(v, residual, i);
 	return sum_steps(sums);
 }
 
@@ -635,7 +630,7 @@ layer_norm(float *x, const float *residual, size_t ld, int rows, int h, const La
 	for (int row = 0; row < rows; row++)
 	{
 		float	   *v = x + row * ld;
-		float		sum = add_residual(v, residual ? residual + row * ld : NULL, h);
+		float		sum = sum_values(v, residual ? residual + row * ld : NULL, h);
 		Vec			mean = vec_all(sum / (float) h);
 		Vec			inverse = vec_all(1 / sqrtf(sum_squares(v, mean, h) / (float) h + eps));
 
